@@ -1,0 +1,1 @@
+"""Codecs: pure translations from events to a protocol's messages and frames."""

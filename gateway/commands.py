@@ -1,0 +1,225 @@
+"""What a client may ask of a session: a closed union, the same over HTTP and WebSocket. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from gateway.errors import CommandMalformed
+
+__all__ = [
+    "Ack",
+    "ApprovalDecision",
+    "Cancel",
+    "Command",
+    "CommandId",
+    "Continue",
+    "CreateSession",
+    "Ping",
+    "Policy",
+    "Pong",
+    "Send",
+    "SessionId",
+    "TextPart",
+    "digest",
+    "explain",
+    "parse_command",
+    "parse_create",
+]
+
+SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
+Policy = Literal["enqueue", "reject"]
+"""What `send` does while a run is active."""
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TextPart(_Asked):
+    """A piece of text in a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class _Command(_Asked):
+    id: CommandId
+    session_id: SessionId
+
+
+class Send(_Command):
+    """Say something to the agent; it starts a run, or waits in the queue for its turn.
+
+    Attributes:
+        text: The message; or `content`, the same in parts.
+        agent: The agent that answers; default: the session's.
+        policy: What to do while a run is active.
+        options: Run options, as the agent takes them.
+        timeout: Seconds after which the run is cancelled.
+    """
+
+    type: Literal["send"]
+    text: str | None = None
+    content: tuple[TextPart, ...] | None = None
+    agent: str | None = None
+    policy: Policy = "enqueue"
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    on_disconnect: Literal["continue"] = "continue"
+    timeout: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Send:
+        if (self.text is None) == (self.content is None):
+            raise ValueError("give either `text` or `content`")
+        if not self.message_text.strip():
+            raise ValueError("the message is empty")
+        return self
+
+    @property
+    def message_text(self) -> str:
+        """The whole text of the message."""
+        if self.text is not None:
+            return self.text
+        return "".join(part.text for part in self.content or ())
+
+
+class Cancel(_Command):
+    """End the active run, or the named one; queued ones too."""
+
+    type: Literal["cancel"]
+    run_id: str | None = None
+    mode: Literal["now"] = "now"
+
+
+class ApprovalDecision(_Asked):
+    """What a human says to one approval. `arguments` (an object or JSON text) is for `edit`."""
+
+    approval_id: str
+    decision: Literal["approve", "reject", "edit"]
+    message: str | None = None
+    arguments: Mapping[str, Any] | str | None = None
+
+    @model_validator(mode="after")
+    def _edit_has_arguments(self) -> ApprovalDecision:
+        if (self.decision == "edit") != (self.arguments is not None):
+            raise ValueError("`arguments` goes with `edit`, and only with it")
+        return self
+
+    @property
+    def arguments_text(self) -> str | None:
+        """The edited arguments as JSON text."""
+        if self.arguments is None or isinstance(self.arguments, str):
+            return self.arguments
+        return orjson.dumps(dict(self.arguments)).decode()
+
+
+class Continue(_Command):
+    """Resume an interrupted run; or go on after a cancelled or failed one."""
+
+    type: Literal["continue"]
+    run_id: str | None = None
+    decisions: tuple[ApprovalDecision, ...] = ()
+
+
+class Ping(_Asked):
+    """Ask for a sign of life; needs no session."""
+
+    type: Literal["ping"]
+    id: CommandId
+    session_id: SessionId | None = None
+
+
+Command = Annotated[Send | Cancel | Continue | Ping, Field(discriminator="type")]
+_COMMAND: TypeAdapter[Send | Cancel | Continue | Ping] = TypeAdapter(Command)
+
+
+class CreateSession(_Asked):
+    """Make a session. The same id and body again gives the same session."""
+
+    session_id: SessionId | None = None
+    agent: str | None = None
+    metadata: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Ack(BaseModel):
+    """A command was obeyed. `cursor` is where its first event was committed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["ack"] = "ack"
+    id: str
+    session_id: str
+    run_id: str | None
+    cursor: str
+
+
+class Pong(BaseModel):
+    """The answer to `ping`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["pong"] = "pong"
+    id: str
+
+
+def explain(error: ValidationError) -> str:
+    """Say what is wrong with client input: each problem with the name of its field."""
+    problems = []
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        names = [str(part) for part in item["loc"]]
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown field `{names[-1]}`")
+        elif item["type"] == "missing":
+            problems.append(f"missing field `{names[-1]}`")
+        elif item["type"] == "union_tag_invalid":
+            problems.append("unknown `type`; known: send, cancel, continue, ping")
+        elif item["type"] == "union_tag_not_found":
+            problems.append("missing field `type`")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(f"`{'.'.join(names)}`: {message}" if names else message)
+    return "; ".join(problems)
+
+
+def parse_command(data: object) -> Send | Cancel | Continue | Ping:
+    """Read a command from decoded JSON.
+
+    Raises:
+        CommandMalformed: If it is not one; the text names every field that is wrong.
+    """
+    try:
+        return _COMMAND.validate_python(data)
+    except ValidationError as error:
+        raise CommandMalformed(explain(error)) from error
+
+
+def parse_create(data: object) -> CreateSession:
+    """Read the body that makes a session.
+
+    Raises:
+        CommandMalformed: As `parse_command`.
+    """
+    try:
+        return CreateSession.model_validate(data)
+    except ValidationError as error:
+        raise CommandMalformed(explain(error)) from error
+
+
+def digest(asked: BaseModel) -> str:
+    """Return a fingerprint of a request's body, its `id` apart: equal bodies, equal fingerprints."""
+    body = asked.model_dump(mode="json", exclude={"id"})
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,0 +1,108 @@
+"""Settings of the server, read in one place: arguments, else `TIDEGATE_*`, else the default.
+
+A setting `x` is the environment variable `TIDEGATE_X`; the key of a hosted model is
+`OPENAI_API_KEY`, the name that it has everywhere. Sizes are bytes, and times seconds unless the
+name says otherwise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["EngineName", "LogLevel", "Settings", "Synchronous"]
+
+EngineName = Literal["sqlite", "memory"]
+Synchronous = Literal["full", "normal"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+KIB = 1024
+
+
+def _words(value: object) -> object:
+    """Read a list as it is written in the environment: `a.example, b.example`."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+
+
+class Settings(BaseSettings):
+    """What the server is told when it starts. Never changes afterwards."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEGATE_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond the loopback there is no authentication yet."""
+
+    port: int = Field(default=8080, ge=0, le=65_535)
+    """Port to listen on; 0 lets the system choose."""
+
+    data: Path = Path("./data")
+    """Directory of the SQLite engine; made if it is not there."""
+
+    engine: EngineName = "sqlite"
+    """Where logs are kept; `memory` forgets them when the server ends."""
+
+    synchronous: Synchronous = "full"
+    """SQLite: `full` survives power loss; `normal` is faster and may lose the last moments then."""
+
+    model: str | None = None
+    """Model of the agent `assistant`; None is the local one, or the default of the endpoint."""
+
+    openai_base_url: str | None = None
+    """Address of an OpenAI-compatible endpoint; `assistant` uses it instead of the local model."""
+
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    """Key of that endpoint; set alone, it means OpenAI's own."""
+
+    log_level: LogLevel = "info"
+    """Least severe line that is logged."""
+
+    delta_interval_ms: float = Field(default=20.0, ge=0, le=1000)
+    """Text deltas that arrive within this time become one event; 0 keeps each (milliseconds)."""
+
+    allowed_hosts: Words = ()
+    """Names in `Host` that are taken besides the server's own, separated by commas."""
+
+    allowed_origins: Words = ()
+    """Origins of browser requests that are taken besides the server's own."""
+
+    keepalive_s: float = Field(default=15.0, gt=0)
+    """A quiet SSE stream gets a comment this often; proxies cut at 60 s, browsers never do."""
+
+    write_timeout_s: float = Field(default=10.0, gt=0)
+    """A client that takes no byte for this long is cut off; it resumes with its cursor."""
+
+    write_buffer_bytes: int = Field(default=256 * KIB, ge=4 * KIB)
+    """What the server holds for one client that reads slowly, beside the socket's own buffer."""
+
+    max_body_bytes: int = Field(default=256 * KIB, ge=KIB)
+    """Largest command, over HTTP and WebSocket."""
+
+    max_subscriptions: int = Field(default=512, ge=1)
+    """Sessions that one WebSocket, or one client's stream, may listen to."""
+
+    ws_heartbeat_s: float = Field(default=25.0, gt=0)
+    """A WebSocket is pinged this often; a peer that does not answer is given up."""
+
+    recent_bytes: int = Field(default=1024 * KIB, ge=0)
+    """Newest events of a session that are kept in memory for its readers, at most this much …"""
+
+    recent_entries: int = Field(default=2048, ge=1)
+    """… and this many."""
+
+    shutdown_timeout_s: float = Field(default=10.0, gt=0)
+    """What runs and streams get to end in order when the server stops."""

@@ -1,0 +1,1 @@
+"""The log: positions, entries, the engine seam, and the one loop that reads."""

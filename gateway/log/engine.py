@@ -1,0 +1,260 @@
+"""The engine seam: where logs and the ledger are kept, in words that hold for every engine.
+
+`tests/contract` holds every engine to these words. Engines keep bytes; they know no event. `append`
+is the one write of a session: events, the fence and the ledger changes that must be atomic with them
+travel in one call and one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from gateway.log.entry import Entry
+from gateway.log.position import Position
+
+__all__ = [
+    "Answer",
+    "Appended",
+    "Checkpoint",
+    "Engine",
+    "Fence",
+    "Head",
+    "Ledger",
+    "Log",
+    "NewSession",
+    "SessionRecord",
+    "SessionStatus",
+    "StoredSnapshot",
+    "Write",
+]
+
+SessionStatus = Literal["idle", "running", "interrupted", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The right to write for a run: one claim of it. `nonce` is 64 random bits, new for each."""
+
+    run_id: str
+    attempt: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """What makes a session. `digest` is of the creating request's body, to tell a retry apart."""
+
+    agent: str
+    metadata: Mapping[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The remembered answer to a command: which run it was about and where it took effect.
+
+    `position` is filled in by the engine: of the first entry of the append, or the tail where the
+    command appended nothing.
+    """
+
+    command_id: str
+    digest: str
+    run_id: str | None
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One append: all of it is done, or nothing.
+
+    Attributes:
+        session_id: Whose log.
+        bodies: The events, encoded by `gateway.log.serde`, in order; may be empty.
+        create: Make the session first.
+        fence: Refuse unless this claim is the session's current one.
+        claim: Make this the current claim.
+        release: Drop the current claim.
+        answer: Remember this answer.
+        status: The session's new status in the session list.
+        title: The session's new title in the session list.
+    """
+
+    session_id: str
+    bodies: Sequence[bytes]
+    create: NewSession | None = None
+    fence: Fence | None = None
+    claim: Fence | None = None
+    release: bool = False
+    answer: Answer | None = None
+    status: SessionStatus | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did.
+
+    Attributes:
+        entries: The committed entries, in order.
+        tail: The log's tail after it.
+        answer: The answer as remembered, if `Write.answer` was given.
+        repeated: The command had been answered before: nothing was written now, and `answer` is
+            the first one.
+    """
+
+    entries: tuple[Entry, ...]
+    tail: Position
+    answer: Answer | None = None
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The two ends of what is kept of a log: `start` is right before the first kept entry."""
+
+    start: Position
+    tail: Position
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session in the session list. `created_at` is in milliseconds since 1970 UTC."""
+
+    session_id: str
+    agent: str
+    metadata: Mapping[str, Any]
+    digest: str
+    status: SessionStatus
+    title: str | None
+    created_at: int
+    claim: Fence | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """A session's folded state at a position, so that loading it need not fold the whole log."""
+
+    position: Position
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a client's stream stands in each of its sessions, under the id that names it."""
+
+    checkpoint_id: str
+    cursors: Mapping[str, str]
+
+
+class Log(Protocol):
+    """Ordered, append-only logs, one per session."""
+
+    async def append(self, write: Write) -> Appended:
+        """Do all of `write` in one transaction, or nothing.
+
+        `seq` continues without a hole; all entries of one call share one new random tag; time
+        never goes backwards within a log. It returns after the commit; what it wrote is readable
+        then, and waiting readers are woken. Cancelling the caller neither undoes nor breaks it.
+
+        Raises:
+            SessionUnknown: If there is no such session and `create` is not given.
+            SessionGone: If the session was deleted.
+            SessionConflict: If `create` is given and the session exists with another digest; with
+                the same digest nothing is written and `repeated` is true.
+            CommandConflict: If `answer.command_id` was answered before with another digest.
+            Fenced: If `fence` is not the current claim, or `claim` is given without a matching
+                `fence` while there is a current claim.
+            EngineUnavailable: If the store failed; nothing was written.
+        """
+
+    async def head(self, session_id: str) -> Head:
+        """Return both ends of a log.
+
+        Raises:
+            SessionUnknown: If there is no such session.
+            SessionGone: If it was deleted.
+        """
+
+    async def read(self, session_id: str, after: Position, *, limit: int) -> Sequence[Entry]:
+        """Return up to `limit` entries after a position, in order, without holes.
+
+        May return fewer than there are (pages are bounded in bytes too) but returns nothing only
+        at the tail.
+
+        Raises:
+            SessionUnknown: If there is no such session.
+            SessionGone: If it was deleted.
+            CursorInvalid: If `after` is of another epoch, before what is kept, past the tail, or
+                its tag is not that of the entry at its `seq`.
+        """
+
+    async def wait(self, session_id: str, after: Position) -> None:
+        """Return once the tail is past `after`, or the session was deleted.
+
+        May return early, at the latest after `WAIT_LIMIT` seconds; never late. Returns at once if
+        the tail is past already. Reading is the truth, waking a hint.
+        """
+
+    async def trim(self, session_id: str, through: int) -> None:
+        """Drop the entries up to and including `through`. The last entry always stays."""
+
+    async def save_snapshot(self, session_id: str, snapshot: StoredSnapshot) -> None:
+        """Keep a folded state, in place of the one before."""
+
+    async def load_snapshot(self, session_id: str) -> StoredSnapshot | None:
+        """Return the kept state, if there is one whose position is in this log."""
+
+
+class Ledger(Protocol):
+    """What is looked up across sessions, or must be atomic with an append."""
+
+    async def session(self, session_id: str) -> SessionRecord:
+        """Return a session's record.
+
+        Raises:
+            SessionUnknown: If there is no such session.
+            SessionGone: If it was deleted.
+        """
+
+    async def sessions(self, *, limit: int, after: str | None) -> Sequence[SessionRecord]:
+        """Return sessions, newest first, those after `after` (an id) if given.
+
+        An `after` that is unknown or deleted gives an empty page.
+        """
+
+    async def claimed(self) -> Sequence[SessionRecord]:
+        """Return the sessions that have a current claim: their runs were active."""
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session's log and all about it; leave a tombstone. Wakes its readers.
+
+        Raises:
+            SessionUnknown: If there is no such session. Deleting twice is not an error.
+        """
+
+    async def answer(self, session_id: str, command_id: str) -> Answer | None:
+        """Return what a command was answered, if it was accepted before."""
+
+    async def subscribe(self, client_id: str, session_id: str, cursor: str) -> None:
+        """Put a session on a client's stream, to be read from `cursor`; again: from the new one."""
+
+    async def unsubscribe(self, client_id: str, session_id: str) -> None:
+        """Take a session off a client's stream. Doing it twice is not an error."""
+
+    async def subscriptions(self, client_id: str) -> Mapping[str, str]:
+        """Return a client's sessions and the cursors that it asked to start from."""
+
+    async def save_checkpoint(self, client_id: str, checkpoint: Checkpoint) -> None:
+        """Keep a client's checkpoint; the engine keeps at least its latest 16."""
+
+    async def load_checkpoint(self, client_id: str, checkpoint_id: str) -> Checkpoint | None:
+        """Return one of a client's checkpoints, if it is still kept."""
+
+
+class Engine(Log, Ledger, Protocol):
+    """A log and its ledger, in one store."""
+
+    async def aclose(self) -> None:
+        """Finish what was accepted and let go of all resources. Safe to call twice."""

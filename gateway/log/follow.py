@@ -1,0 +1,61 @@
+"""`follow()`: the one loop that reads a log, whatever the transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from gateway.log.bell import WAIT_LIMIT
+from gateway.log.engine import Log
+from gateway.log.entry import Entry
+from gateway.log.position import Position
+
+__all__ = ["follow"]
+
+
+async def follow(
+    engine: Log, session_id: str, after: Position, *, limit: int = 256, idle: float = 15.0
+) -> AsyncGenerator[Sequence[Entry]]:
+    """Yield batches of entries after a position: first what is kept, then what is appended.
+
+    The reader sets the pace: nothing is queued for a slow one, the log is the queue. No entry can
+    fall between `read` and `wait`: what is appended in between is past `after`, and `wait` looks at
+    the tail itself. Each read starts at the last entry's own position, so that epoch and tag are
+    checked again each time and a log that was replaced is noticed.
+
+    Args:
+        engine: Where the log is.
+        session_id: Whose log.
+        after: Where to start.
+        limit: The most entries in a batch.
+        idle: An empty batch is yielded when nothing came for so many seconds: the moment for a
+            keepalive.
+
+    Raises:
+        SessionUnknown: If there is no such session.
+        SessionGone: If it was deleted, also while following.
+        CursorInvalid: If the position is not in this log.
+        EngineUnavailable: If the store failed or was closed.
+    """
+    loop = asyncio.get_running_loop()
+    quiet_from = loop.time()
+    while True:
+        batch = await engine.read(session_id, after, limit=limit)
+        left = quiet_from + idle - loop.time()
+        if batch or left <= 0:
+            yield batch
+            after = batch[-1].position if batch else after
+            quiet_from = loop.time()
+        elif left > WAIT_LIMIT:
+            await engine.wait(session_id, after)  # returns in time by itself: no timer needed
+        else:
+            await _wait_at_most(left, engine, session_id, after)
+
+
+async def _wait_at_most(seconds: float, engine: Log, session_id: str, after: Position) -> None:
+    """Wait with a timer: for the last stretch of a long silence only."""
+    try:
+        async with asyncio.timeout(seconds):
+            await engine.wait(session_id, after)
+    except TimeoutError:
+        return

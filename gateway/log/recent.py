@@ -1,0 +1,114 @@
+"""The latest committed entries of the busiest sessions. Only a cache: every miss asks the store.
+
+All live readers of a session get the same `Entry` objects from here, so that each is encoded once,
+and reading at the tail needs no thread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.log.entry import Entry
+from gateway.log.page import page
+from gateway.log.position import Position
+
+__all__ = ["Recent"]
+
+
+@dataclass(slots=True)
+class _Window:
+    """A contiguous stretch at the end of one log: the entries after `before`, by their `seq`."""
+
+    before: Position
+    tail: Position
+    size: int = 0
+    entries: dict[int, Entry] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Put the next entry at the end."""
+        self.entries[entry.seq] = entry
+        self.tail = entry.position
+        self.size += len(entry.body)
+
+    def evict(self) -> None:
+        """Give up the oldest entry."""
+        oldest = self.entries.pop(self.before.seq + 1)
+        self.before = oldest.position
+        self.size -= len(oldest.body)
+
+
+class Recent:
+    """Windows on the ends of logs, the least recently used one given up first.
+
+    Args:
+        entries: At most so many entries of one session.
+        size: At most so many bytes of bodies of one session.
+        sessions: At most so many sessions.
+        total_size: At most so many bytes of bodies in all.
+    """
+
+    def __init__(
+        self,
+        *,
+        entries: int = 2048,
+        size: int = 1024 * 1024,
+        sessions: int = 1024,
+        total_size: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._entries = entries
+        self._size = size
+        self._sessions = sessions
+        self._total_size = total_size
+        self._held = 0
+
+    def put(self, before: Position, entries: Sequence[Entry]) -> None:
+        """Remember the entries of one commit of one session; call it in the order of commits.
+
+        Args:
+            before: The tail of the log before them.
+            entries: What was committed, in order; at least one.
+        """
+        session_id = entries[0].session_id
+        window = self._windows.get(session_id)
+        if window is None or window.tail != before:
+            self.drop(session_id)
+            window = self._windows[session_id] = _Window(before, before)
+        self._held -= window.size
+        for entry in entries:
+            window.add(entry)
+        while len(window.entries) > self._entries or window.size > self._size:
+            window.evict()
+        self._held += window.size
+        self._windows.move_to_end(session_id)
+        while len(self._windows) > self._sessions or self._held > self._total_size:
+            self._held -= self._windows.popitem(last=False)[1].size
+
+    def read(self, session_id: str, after: Position, limit: int) -> Sequence[Entry] | None:
+        """Return a page after a position that is known here, or None: then ask the store.
+
+        None also stands for a position that is wrong; only the store can say in which way.
+        """
+        window = self._windows.get(session_id)
+        if window is None:
+            return None
+        if after != window.before:
+            known = window.entries.get(after.seq)
+            if known is None or after != known.position:
+                return None
+        self._windows.move_to_end(session_id)
+        last = min(window.tail.seq, after.seq + limit)
+        return page((window.entries[seq] for seq in range(after.seq + 1, last + 1)), limit)
+
+    def tail(self, session_id: str) -> Position | None:
+        """Return the log's tail if it is known here."""
+        window = self._windows.get(session_id)
+        return None if window is None else window.tail
+
+    def drop(self, session_id: str) -> None:
+        """Forget a session, because it was deleted or trimmed."""
+        window = self._windows.pop(session_id, None)
+        if window is not None:
+            self._held -= window.size

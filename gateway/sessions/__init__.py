@@ -1,0 +1,1 @@
+"""Sessions: one writer each, obeying commands and running agents; state is a fold of the log."""

@@ -1,0 +1,324 @@
+"""What a session does about a command, or about its run: decisions, without doing them. Pure.
+
+Each function looks at the state and returns what it `Decided`: the events to append, and what to start
+or stop once they are committed. Ids are given by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gateway.commands import ApprovalDecision, Cancel, Continue, Send
+from gateway.errors import (
+    ApprovalAlreadyResolved,
+    ApprovalUnknown,
+    RunActive,
+    RunNotResumable,
+    RunUnknown,
+    SessionClosed,
+)
+from gateway.sessions.state import RunState, SessionState
+from runtime.events import (
+    ApprovalResolved,
+    ErrorInfo,
+    Event,
+    InputAccepted,
+    InputDequeued,
+    InputQueued,
+    RunAttemptStarted,
+    RunCancelled,
+    RunFailed,
+    RunResumed,
+    RunStarted,
+)
+from runtime.events import SessionClosed as SessionClosedEvent
+from runtime.messages import Message
+
+__all__ = [
+    "MAX_ATTEMPTS",
+    "Decide",
+    "Decided",
+    "NewIds",
+    "cancel",
+    "close",
+    "continue_run",
+    "end",
+    "fail",
+    "send",
+    "take_over",
+]
+
+MAX_ATTEMPTS = 3
+"""A run that dies with its process this often is given up (delivery.md, b.7)."""
+
+CANCELLED = ErrorInfo(code="cancelled", message="the run was cancelled")
+TAKEN_OVER = ErrorInfo(code="taken_over", message="the server stopped in the middle of this")
+
+
+@dataclass(frozen=True, slots=True)
+class NewIds:
+    """Ids for what a decision makes."""
+
+    run_id: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is to be done.
+
+    Attributes:
+        events: To append, in order.
+        run_id: The run that the command was about.
+        begins: The run that starts, or goes on, with this append.
+        ends: The run that is over, or pauses, with this append.
+    """
+
+    events: tuple[Event, ...] = ()
+    run_id: str | None = None
+    begins: str | None = None
+    ends: str | None = None
+
+
+def _check_open(state: SessionState) -> None:
+    if state.closed:
+        raise SessionClosed(state.session_id)
+
+
+def send(state: SessionState, command: Send, ids: NewIds) -> Decided:
+    """Start a run for a new input, or put it into the queue.
+
+    Raises:
+        RunActive: If a run is active and the policy is to be refused then.
+        SessionClosed: If the session is closed.
+    """
+    _check_open(state)
+    message = Message(role="user", content=command.message_text, message_id=ids.message_id)
+    agent = command.agent or state.agent
+    options = dict(command.options) or None
+    if state.current is None:
+        accepted = InputAccepted(
+            run_id=ids.run_id,
+            message=message,
+            command_id=command.id,
+            policy=command.policy,
+            agent=agent,
+            options=options,
+            timeout=command.timeout,
+        )
+        started = RunStarted(run_id=ids.run_id, agent=agent, options=options, path=(agent,))
+        return Decided((accepted, started), run_id=ids.run_id, begins=ids.run_id)
+    if command.policy == "reject":
+        raise RunActive(state.current)
+    queued = InputQueued(
+        run_id=ids.run_id,
+        command_id=command.id,
+        message=message,
+        position=len(state.queue) + 1,
+        agent=agent,
+        options=options,
+        timeout=command.timeout,
+    )
+    return Decided((queued,), run_id=ids.run_id)
+
+
+def next_input(state: SessionState) -> Decided:
+    """Start the first input of the queue, if there is one."""
+    if not state.queue:
+        return Decided()
+    item = state.queue[0]
+    run = state.queued_runs[item.run_id]
+    options = dict(run.options) or None
+    return Decided(
+        (
+            InputDequeued(run_id=item.run_id, command_id=item.command_id, reason="started"),
+            InputAccepted(
+                run_id=item.run_id,
+                message=item.message,
+                command_id=item.command_id,
+                policy="enqueue",
+                agent=run.agent,
+                options=options,
+                timeout=run.timeout,
+            ),
+            RunStarted(run_id=item.run_id, agent=run.agent, options=options, path=(run.agent,)),
+        ),
+        begins=item.run_id,
+    )
+
+
+def end(state: SessionState, events: tuple[Event, ...], run_id: str) -> Decided:
+    """Append what ends a run, and start the next input with the same stroke."""
+    following = next_input(state)
+    return Decided(events + following.events, run_id=run_id, begins=following.begins, ends=run_id)
+
+
+def fail(state: SessionState, run: RunState, error: ErrorInfo) -> Decided:
+    """End a run that cannot go on."""
+    failed = RunFailed(run_id=run.run_id, error=error)
+    return end(state, (*state.open.closing(error), failed), run.run_id)
+
+
+def cancel(state: SessionState, command: Cancel) -> Decided:
+    """End the current run, or the named one.
+
+    Cancelling what is over already, or nothing at all, has no effect and is no error: whoever
+    pressed stop wanted silence, and has it.
+
+    Raises:
+        RunUnknown: If the session never had the named run.
+    """
+    target = command.run_id or state.current
+    if target is None:
+        return Decided(run_id=state.last)
+    if target == state.current:
+        partial = "".join(said.text for said in state.open.messages.values()) or None
+        cancelled = RunCancelled(
+            run_id=target, reason="cancel", command_id=command.id, partial_output=partial
+        )
+        return end(state, (*state.open.closing(CANCELLED), cancelled), target)
+    queued = next((item for item in state.queue if item.run_id == target), None)
+    if queued is not None:
+        return Decided(
+            (
+                InputDequeued(run_id=target, command_id=queued.command_id, reason="cancelled"),
+                RunCancelled(run_id=target, reason="cancel", command_id=command.id),
+            ),
+            run_id=target,
+        )
+    if target == state.last or any(message.run_id == target for message in state.messages):
+        return Decided(run_id=target)
+    raise RunUnknown(target)
+
+
+def continue_run(state: SessionState, command: Continue, ids: NewIds) -> Decided:
+    """Settle approvals and resume; or go on after a cancelled or failed run.
+
+    Raises:
+        ApprovalUnknown, ApprovalAlreadyResolved: For a decision that settles nothing.
+        RunActive: If a run is running.
+        RunNotResumable: If there is nothing to go on with, or approvals are still open.
+        RunUnknown: If the named run is neither the interrupted nor the last one.
+        SessionClosed: If the session is closed.
+    """
+    _check_open(state)
+    for decision in command.decisions:
+        _check_pending(state, decision.approval_id)
+    run = state.current_run
+    if run is not None and command.run_id not in {None, run.run_id}:
+        raise RunUnknown(command.run_id or "")
+    if run is not None and run.status == "interrupted":
+        return _resume(state, command, run)
+    if run is not None:
+        raise RunActive(run.run_id)
+    return _go_on(state, command, ids)
+
+
+def _check_pending(state: SessionState, approval_id: str) -> None:
+    if approval_id in state.approvals:
+        return
+    settled = state.resolved.get(approval_id)
+    if settled is not None:
+        raise ApprovalAlreadyResolved(approval_id, settled.decision, settled.by)
+    raise ApprovalUnknown(approval_id)
+
+
+_DECIDED: Mapping[str, Literal["approved", "rejected", "edited"]] = {
+    "approve": "approved",
+    "reject": "rejected",
+    "edit": "edited",
+}
+
+
+def _resume(state: SessionState, command: Continue, run: RunState) -> Decided:
+    settled = {decision.approval_id: decision for decision in command.decisions}
+    still_open = [id_ for id_ in state.approvals if id_ not in settled]
+    if not settled and still_open:
+        raise RunNotResumable(f"the run waits for a decision on: {', '.join(still_open)}")
+    events: list[Event] = [
+        ApprovalResolved(
+            run_id=run.run_id,
+            approval_id=decision.approval_id,
+            decision=_DECIDED[decision.decision],
+            by=command.id,
+            message=decision.message,
+            arguments=decision.arguments_text,
+        )
+        for decision in settled.values()
+    ]
+    if still_open:
+        return Decided(tuple(events), run_id=run.run_id)
+    events.append(
+        RunResumed(
+            run_id=run.run_id,
+            from_seq=state.seq,
+            decisions=tuple(_shown(decision) for decision in settled.values()),
+        )
+    )
+    return Decided(tuple(events), run_id=run.run_id, begins=run.run_id)
+
+
+def _shown(decision: ApprovalDecision) -> Mapping[str, Any]:
+    return decision.model_dump(mode="json", exclude_none=True)
+
+
+def _go_on(state: SessionState, command: Continue, ids: NewIds) -> Decided:
+    last = state.runs.get(state.last) if state.last else None
+    if last is None:
+        raise RunNotResumable("there is no run to continue")
+    if command.run_id not in {None, last.run_id}:
+        raise RunUnknown(command.run_id or "")
+    if last.status not in {"cancelled", "failed"}:
+        raise RunNotResumable(
+            f"the last run is {last.status}; only a cancelled or failed one goes on"
+        )
+    started = RunStarted(
+        run_id=ids.run_id,
+        agent=last.agent,
+        options=dict(last.options) or None,
+        parent_run_id=last.run_id,
+        path=(last.agent,),
+    )
+    return Decided((started,), run_id=ids.run_id, begins=ids.run_id)
+
+
+def take_over(state: SessionState, run: RunState) -> Decided:
+    """Go on with a run whose process died, or give it up after `MAX_ATTEMPTS`."""
+    if run.attempt >= MAX_ATTEMPTS:
+        error = ErrorInfo(
+            code="attempts_exhausted", message=f"the server stopped {run.attempt} times in this run"
+        )
+        return fail(state, run, error)
+    taken = RunAttemptStarted(
+        run_id=run.run_id,
+        attempt=run.attempt + 1,
+        supersedes=run.attempt,
+        from_step=run.turns,
+        reason="restart",
+    )
+    return Decided(
+        (*state.open.superseding(TAKEN_OVER), taken), run_id=run.run_id, begins=run.run_id
+    )
+
+
+def close(state: SessionState, reason: str, command_id: str | None = None) -> Decided:
+    """Cancel everything and take no more."""
+    if state.closed:
+        return Decided()
+    events: list[Event] = []
+    for item in state.queue:
+        events += (
+            InputDequeued(run_id=item.run_id, command_id=item.command_id, reason="cancelled"),
+            RunCancelled(run_id=item.run_id, reason="cancel", command_id=command_id),
+        )
+    if state.current is not None:
+        events += state.open.closing(CANCELLED)
+        events.append(RunCancelled(run_id=state.current, reason="cancel", command_id=command_id))
+    events.append(SessionClosedEvent(reason=reason))
+    return Decided(tuple(events), ends=state.current)
+
+
+Decide = Callable[[SessionState], Decided]
+"""A decision that waits for its turn: made when the state is exactly up to date."""

@@ -1,0 +1,256 @@
+"""Sessions by id: the one door to them for every transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Any
+from weakref import WeakValueDictionary
+
+from gateway.codecs.native import timestamp
+from gateway.commands import Ack, Cancel, Continue, CreateSession, Ping, Pong, Send, digest
+from gateway.errors import AgentNotFound, ShuttingDown
+from gateway.log.engine import Engine, NewSession, SessionRecord, Write
+from gateway.log.position import Position
+from gateway.log.serde import dump, load
+from gateway.sessions.fold import fold
+from gateway.sessions.ids import new_session_id
+from gateway.sessions.session import Session
+from gateway.sessions.snapshot import Snapshot
+from gateway.sessions.state import SessionState
+from runtime.errors import AgentUnknown
+from runtime.events import SessionCreated
+from runtime.registry import Registry
+
+__all__ = ["SessionManager"]
+
+LOADED_SESSIONS = 1024
+"""Idle sessions beyond this many are dropped from memory; they are loaded again when needed."""
+
+PAGE = 1000
+"""Entries read at a time while a session is loaded."""
+
+
+class SessionManager:
+    """Creates, loads, commands and deletes sessions."""
+
+    def __init__(self, engine: Engine, registry: Registry, *, delta_interval: float = 0.02) -> None:
+        """Make the manager.
+
+        Args:
+            engine: Where the logs are.
+            registry: The agents that sessions may run.
+            delta_interval: Seconds for which text deltas may wait to be merged.
+        """
+        self.engine = engine
+        self._registry = registry
+        self._delta_interval = delta_interval
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._alive: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._loading: dict[str, asyncio.Task[Session]] = {}
+        self._at_work: set[asyncio.Task[Ack]] = set()
+        self._closing = False
+
+    async def start(self) -> None:
+        """Take over the runs that were active when the last process ended."""
+        for record in await self.engine.claimed():
+            session = await self._session(record.session_id)
+            await session.take_over()
+
+    async def aclose(self) -> None:
+        """Take no more commands; leave active runs to be taken over. Safe to call twice."""
+        self._closing = True
+        if self._at_work:
+            await asyncio.wait(self._at_work)
+        async with asyncio.TaskGroup() as group:
+            for session in self._sessions.values():
+                group.create_task(session.aclose())
+
+    def agents(self) -> list[dict[str, Any]]:
+        """Return the registered agents as clients see them, the default first."""
+        return [
+            {
+                "name": agent.name,
+                "kind": agent.kind,
+                "description": agent.description,
+                "tools": [
+                    {
+                        "name": tool.name,
+                        "description": tool.description,
+                        "parameters": tool.parameters,
+                    }
+                    for tool in agent.tool_infos()
+                ],
+            }
+            for agent in self._registry
+        ]
+
+    async def create(self, asked: CreateSession) -> tuple[Snapshot, bool]:
+        """Make a session; the same id and body again gives the same one.
+
+        Returns:
+            Its snapshot, and whether it is new.
+
+        Raises:
+            AgentNotFound: If the agent is not registered.
+            SessionConflict: If the id exists with another body.
+            SessionGone: If it was deleted.
+            ShuttingDown: If the server is stopping.
+        """
+        self._check_open()
+        try:
+            agent = self._registry.get(asked.agent).name
+        except AgentUnknown as error:
+            raise AgentNotFound(str(error)) from error
+        session_id = asked.session_id or new_session_id()
+        appended = await self.engine.append(
+            Write(
+                session_id=session_id,
+                bodies=[dump(SessionCreated(agent=agent, metadata=asked.metadata))],
+                create=NewSession(agent, asked.metadata, digest(asked)),
+                status="idle",
+            )
+        )
+        return await self.snapshot(session_id), not appended.repeated
+
+    async def sessions(self, *, limit: int, after: str | None) -> dict[str, Any]:
+        """Return a page of the session list, newest first.
+
+        Args:
+            limit: How many at most.
+            after: The `next` of the page before.
+        """
+        records = await self.engine.sessions(limit=limit + 1, after=after)
+        page = records[:limit]
+        return {
+            "sessions": [_listed(record) for record in page],
+            "next": page[-1].session_id if len(records) > limit else None,
+        }
+
+    async def snapshot(self, session_id: str) -> Snapshot:
+        """Return a session as it is now.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is none.
+        """
+        return await (await self._session(session_id)).snapshot()
+
+    async def obey(self, command: Send | Cancel | Continue | Ping) -> Ack | Pong:
+        """Obey a command. If the caller is cancelled, the command is carried out all the same.
+
+        Raises:
+            GatewayError: If it is refused; it had no effect then.
+        """
+        if isinstance(command, Ping):
+            return Pong(id=command.id)
+        self._check_open()
+        task = asyncio.get_running_loop().create_task(self._obey(command))
+        self._at_work.add(task)
+        task.add_done_callback(self._obeyed)
+        return await asyncio.shield(task)
+
+    async def _obey(self, command: Send | Cancel | Continue) -> Ack:
+        session = await self._session(command.session_id)
+        return await session.obey(command)
+
+    def _obeyed(self, task: asyncio.Task[Ack]) -> None:
+        self._at_work.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may be gone
+
+    async def close(self, session_id: str, reason: str) -> None:
+        """Cancel what a session does; it can be read from then on, and nothing else.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is none.
+        """
+        await (await self._session(session_id)).close(reason)
+
+    async def delete(self, session_id: str) -> None:
+        """Close a session and delete all about it.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is none.
+        """
+        self._check_open()
+        await self.close(session_id, "deleted")
+        await self.engine.delete(session_id)
+        self._sessions.pop(session_id, None)
+        self._alive.pop(session_id, None)
+
+    # --- loading -------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise ShuttingDown
+
+    async def _session(self, session_id: str) -> Session:
+        """Return a session, loading it once however many ask."""
+        # `_alive` also knows those dropped from `_sessions` that somebody still holds: there must
+        # never be two writers of one session.
+        session = self._alive.get(session_id)
+        if session is not None:
+            self._sessions[session_id] = session
+            self._sessions.move_to_end(session_id)
+            return session
+        task = self._loading.get(session_id)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._load(session_id))
+            self._loading[session_id] = task
+            task.add_done_callback(lambda _: self._loading.pop(session_id, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, session_id: str) -> Session:
+        record = await self.engine.session(session_id)
+        head = await self.engine.head(session_id)
+        state, stored_seq = await self._stored(record, head.start)
+        while state.position != head.tail:
+            for entry in await self.engine.read(session_id, state.position, limit=PAGE):
+                fold(state, entry, load(entry))
+                if entry.position == head.tail:
+                    break
+        session = Session(
+            self.engine,
+            self._registry,
+            state,
+            record.claim,
+            delta_interval=self._delta_interval,
+            stored_seq=stored_seq,
+        )
+        self._sessions[session_id] = self._alive[session_id] = session
+        self._drop_idle()
+        return session
+
+    async def _stored(self, record: SessionRecord, start: Position) -> tuple[SessionState, int]:
+        """Return the state to fold from: the stored one, or an empty one at the log's start."""
+        stored = await self.engine.load_snapshot(record.session_id)
+        if stored is not None:
+            return SessionState.model_validate_json(stored.state), stored.position.seq
+        empty = SessionState(
+            session_id=record.session_id,
+            agent=record.agent,
+            metadata=record.metadata,
+            created_at=record.created_at,
+            epoch=start.epoch,
+            seq=start.seq,
+            tag=start.tag,
+        )
+        return empty, 0
+
+    def _drop_idle(self) -> None:
+        for session_id in list(self._sessions):
+            if len(self._sessions) <= LOADED_SESSIONS:
+                return
+            if self._sessions[session_id].idle:
+                del self._sessions[session_id]
+
+
+def _listed(record: SessionRecord) -> dict[str, Any]:
+    return {
+        "session_id": record.session_id,
+        "agent": record.agent,
+        "status": record.status,
+        "title": record.title,
+        "created_at": timestamp(record.created_at),
+        "metadata": record.metadata,
+    }

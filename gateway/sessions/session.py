@@ -1,0 +1,235 @@
+"""One session: it obeys commands, and starts, stops and watches its run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.commands import Ack, Cancel, Continue, Send, digest, explain
+from gateway.errors import AgentNotFound, CommandMalformed, EngineUnavailable, Fenced
+from gateway.log.engine import Answer, Engine, Fence, StoredSnapshot
+from gateway.sessions import decide
+from gateway.sessions.decide import Decide, Decided, NewIds
+from gateway.sessions.ids import new_message_id, new_run_id
+from gateway.sessions.snapshot import Snapshot
+from gateway.sessions.state import RunState, SessionState
+from gateway.sessions.writer import SessionWriter
+from runtime.errors import AgentUnknown
+from runtime.events import ErrorInfo
+from runtime.registry import Registry
+from runtime.runnable import Runnable, RunRequest
+
+__all__ = ["Session"]
+
+logger = logging.getLogger(__name__)
+
+SNAPSHOT_EVERY = 256
+"""Entries after which an idle session's state is stored, so that loading it folds fewer."""
+
+STORE_RETRY = 1.0
+"""Seconds between attempts to record a run's end while the store is not available."""
+
+
+class Session:
+    """A session that this process writes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        state: SessionState,
+        claim: Fence | None,
+        *,
+        delta_interval: float,
+        stored_seq: int = 0,
+    ) -> None:
+        """Make it from its folded state.
+
+        Args:
+            engine: Where its log is.
+            registry: The agents that it may run.
+            state: The fold of its log.
+            claim: The claim that the store holds for its run.
+            delta_interval: Seconds for which text deltas may wait to be merged.
+            stored_seq: The `seq` of the stored snapshot.
+        """
+        self._engine = engine
+        self._registry = registry
+        self._stored_seq = stored_seq
+        self._tasks: dict[Fence, asyncio.Task[None]] = {}
+        self._chores: set[asyncio.Task[None]] = set()
+        self._writer = SessionWriter(
+            engine, state, claim, delta_interval=delta_interval, on_change=self._changed
+        )
+
+    @property
+    def state(self) -> SessionState:
+        """The fold of the log."""
+        return self._writer.state
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost if this object were dropped."""
+        return not (self._tasks or self._chores or self._writer.busy or self._writer.claim)
+
+    async def snapshot(self) -> Snapshot:
+        """Return the session as clients see it, not behind anything that a reader has seen."""
+        await self._writer.settle()
+        return self.state.snapshot()
+
+    async def obey(self, command: Send | Cancel | Continue) -> Ack:
+        """Obey a command, at most once however often it is sent.
+
+        Raises:
+            GatewayError: If it is refused; it had no effect then.
+        """
+        if isinstance(command, Send):
+            self._check_agent(command)
+        decision = _decision(command, NewIds(new_run_id(), new_message_id()))
+        answer = await self._writer.ask(decision, Answer(command.id, digest(command), run_id=None))
+        if answer is None or answer.position is None:
+            raise EngineUnavailable
+        return Ack(
+            id=command.id,
+            session_id=command.session_id,
+            run_id=answer.run_id,
+            cursor=str(answer.position),
+        )
+
+    def _check_agent(self, command: Send) -> None:
+        runnable = self._runnable(command.agent or self.state.agent)
+        try:
+            runnable.options_type.model_validate(command.options)
+        except ValidationError as error:
+            known = ", ".join(sorted(runnable.options_type.model_fields))
+            text = f"options: {explain(error)} (known options: {known})"
+            raise CommandMalformed(text) from error
+
+    def _runnable(self, name: str) -> Runnable:
+        try:
+            return self._registry.get(name)
+        except AgentUnknown as error:
+            raise AgentNotFound(str(error)) from error
+
+    async def take_over(self) -> None:
+        """Go on with the run that another process, now dead, was doing."""
+
+        def decision(state: SessionState) -> Decided:
+            run = state.current_run
+            return decide.take_over(state, run) if run is not None else Decided()
+
+        await self._writer.ask(decision)
+
+    async def close(self, reason: str) -> None:
+        """Cancel what runs and waits, and take no more commands."""
+        await self._writer.ask(partial(decide.close, reason=reason))
+
+    async def aclose(self) -> None:
+        """Let go, leaving an active run in the log as active: the next process takes it over."""
+        await self._writer.aclose()
+        tasks = [*self._tasks.values(), *self._chores]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+
+    # --- runs ----------------------------------------------------------------------------------
+
+    def _changed(self, decided: Decided, claim: Fence | None, by_run: bool) -> None:
+        """Do what a committed append asks for: stop the run that ended, start the one that begins."""
+        if not by_run:
+            for task in self._tasks.values():
+                task.cancel()  # no wait: the fence already keeps it from writing
+        if decided.begins is not None and claim is not None:
+            run = self.state.runs[decided.begins]
+            task = asyncio.get_running_loop().create_task(self._run(run, claim))
+            self._tasks[claim] = task
+            task.add_done_callback(lambda _: self._tasks.pop(claim, None))
+        elif self.state.current is None:
+            self._store_snapshot()
+
+    async def _run(self, run: RunState, claim: Fence) -> None:
+        """Do a run, and make sure that the log says how it ended."""
+        logger.info("run started", extra={"run_id": run.run_id, "attempt": run.attempt})
+        error: ErrorInfo
+        try:
+            runnable = self._runnable(run.agent)
+            await runnable.run(self._request(run, runnable), partial(self._writer.emit, claim))
+            error = ErrorInfo(code="no_end", message="the agent returned without ending the run")
+        except Fenced:
+            return
+        except AgentNotFound as unknown:
+            error = ErrorInfo(code=unknown.code, message=str(unknown))
+        except EngineUnavailable as failed:
+            error = ErrorInfo(code=failed.code, message=str(failed), retryable=True)
+        except Exception:
+            logger.exception("a run failed unexpectedly", extra={"run_id": run.run_id})
+            error = ErrorInfo(code="internal_error", message="the agent failed unexpectedly")
+        if self._writer.claim == claim:
+            self._chore(self._record_failure(claim, error))
+
+    def _request(self, run: RunState, runnable: Runnable) -> RunRequest:
+        return RunRequest(
+            run_id=run.run_id,
+            history=self.state.history(),
+            options=runnable.options_type.model_validate(run.options),
+            attempt=run.attempt,
+            announce=False,
+            parent_run_id=run.parent_run_id,
+            turns=run.turns,
+            usage=run.usage,
+            decisions=self.state.decisions(run.run_id),
+            started=frozenset(self.state.open.tools),
+            timeout=run.timeout,
+        )
+
+    async def _record_failure(self, claim: Fence, error: ErrorInfo) -> None:
+        """Write a run's failure into the log, as soon as the store takes it."""
+
+        def decision(state: SessionState) -> Decided:
+            run = state.current_run
+            if run is None or self._writer.claim != claim:
+                return Decided()
+            return decide.fail(state, run, error)
+
+        while True:
+            try:
+                await self._writer.ask(decision)
+            except EngineUnavailable:
+                await asyncio.sleep(STORE_RETRY)
+            else:
+                return
+
+    # --- chores --------------------------------------------------------------------------------
+
+    def _store_snapshot(self) -> None:
+        if self.state.seq - self._stored_seq < SNAPSHOT_EVERY:
+            return
+        self._stored_seq = self.state.seq
+        stored = StoredSnapshot(self.state.position, self.state.model_dump_json().encode())
+        self._chore(self._engine.save_snapshot(self.state.session_id, stored))
+
+    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chore_done)
+
+    def _chore_done(self, task: asyncio.Task[None]) -> None:
+        self._chores.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("a chore of a session failed", exc_info=error)
+
+
+def _decision(command: Send | Cancel | Continue, ids: NewIds) -> Decide:
+    match command:
+        case Send():
+            return partial(decide.send, command=command, ids=ids)
+        case Cancel():
+            return partial(decide.cancel, command=command)
+        case Continue():
+            return partial(decide.continue_run, command=command, ids=ids)

@@ -1,0 +1,149 @@
+"""A session as clients see it at one position: the shape of the snapshot. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gateway.log.engine import SessionStatus
+from runtime.events import ErrorInfo
+from runtime.messages import Message, Usage
+
+__all__ = [
+    "ApprovalView",
+    "MessageView",
+    "OpenCall",
+    "OpenText",
+    "OpenView",
+    "QueueView",
+    "RunStatus",
+    "RunView",
+    "Snapshot",
+    "ToolCallStatus",
+    "ToolCallView",
+]
+
+RunStatus = Literal["queued", "running", "interrupted", "completed", "failed", "cancelled"]
+ToolCallStatus = Literal["ready", "running", "completed", "failed", "unknown"]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ToolCallView(_View):
+    """A tool call of a finished model step, and what came of it."""
+
+    call_id: str
+    name: str
+    arguments: str
+    status: ToolCallStatus = "ready"
+    result: Any = None
+    error: ErrorInfo | None = None
+    progress: Any = None
+
+
+class MessageView(_View):
+    """A message of the conversation.
+
+    Attributes:
+        turn: Which model call of its run said it, from 1; absent for user messages.
+        incomplete: It was stopped in the middle.
+        superseded: It does not count: the step was cut off, and done anew.
+        tool_calls: What the model asked for in this step.
+    """
+
+    message_id: str
+    role: Literal["user", "assistant"]
+    text: str
+    run_id: str
+    agent: str | None = None
+    turn: int | None = None
+    incomplete: bool | None = None
+    superseded: bool | None = None
+    tool_calls: list[ToolCallView] = []
+
+
+class RunView(_View):
+    """The active run, or the last one."""
+
+    run_id: str
+    status: RunStatus
+    attempt: int
+    agent: str
+    error: ErrorInfo | None = None
+
+
+class QueueView(_View):
+    """An input that waits for its turn; `position` counts from 1."""
+
+    run_id: str
+    command_id: str
+    message: Message
+    position: int
+
+
+class OpenText(_View):
+    """A text that is being streamed right now: all of it so far."""
+
+    message_id: str
+    run_id: str
+    role: Literal["assistant"] = "assistant"
+    text: str
+
+
+class OpenCall(_View):
+    """A tool call whose arguments are being streamed right now."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class OpenView(_View):
+    """What is being streamed right now; `tools` are running ones, by `call_id`."""
+
+    messages: list[OpenText] = []
+    reasoning: list[OpenText] = []
+    tool_calls: list[OpenCall] = []
+    tools: list[str] = []
+    nodes: list[str] = []
+
+
+class ApprovalView(_View):
+    """A question that waits for a human."""
+
+    approval_id: str
+    run_id: str
+    call_id: str | None = None
+    node: str | None = None
+    tool: str | None = None
+    arguments: str | None = None
+    reason: str | None = None
+    expires_at: str | None = None
+
+
+class Snapshot(_View):
+    """A session at `cursor`: the fold of its log up to there."""
+
+    session_id: str
+    agent: str
+    status: SessionStatus
+    run: RunView | None
+    queue: list[QueueView]
+    messages: list[MessageView]
+    open: OpenView
+    approvals: list[ApprovalView]
+    usage: Usage | None
+    cursor: str
+    created_at: str
+    metadata: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain JSON data, without what is absent."""
+        return self.model_dump(mode="json", exclude_none=True) | {
+            "run": self.run.model_dump(mode="json", exclude_none=True) if self.run else None,
+            "usage": self.usage.model_dump(mode="json", exclude_none=True) if self.usage else None,
+        }

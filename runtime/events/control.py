@@ -1,0 +1,66 @@
+"""Approvals, guardrails, checkpoints, and what has no type of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from runtime.events.base import EventBase, RunEvent
+
+__all__ = [
+    "ApprovalRequested",
+    "ApprovalResolved",
+    "CheckpointSaved",
+    "Custom",
+    "GuardrailTripped",
+]
+
+
+class ApprovalRequested(RunEvent):
+    """The run wants a human's word before it does this; `arguments` is JSON text."""
+
+    type: Literal["approval.requested"] = "approval.requested"
+    approval_id: str
+    call_id: str | None = None
+    node: str | None = None
+    tool: str | None = None
+    arguments: str | None = None
+    reason: str | None = None
+    expires_at: str | None = None
+
+
+class ApprovalResolved(RunEvent):
+    """A human answered, or nobody will: `expired`. `edited` carries the new `arguments`."""
+
+    type: Literal["approval.resolved"] = "approval.resolved"
+    approval_id: str
+    decision: Literal["approved", "rejected", "edited", "expired"]
+    by: str | None = None
+    message: str | None = None
+    arguments: str | None = None
+
+
+class GuardrailTripped(RunEvent):
+    """A check on an input, an output or a tool call said no."""
+
+    type: Literal["guardrail.tripped"] = "guardrail.tripped"
+    name: str
+    stage: Literal["input", "output", "tool_input", "tool_output"]
+    info: Any = None
+
+
+class CheckpointSaved(RunEvent):
+    """A run can go on from here: the state after the event with seq `at_seq` was kept."""
+
+    type: Literal["checkpoint.saved"] = "checkpoint.saved"
+    checkpoint_id: str
+    node: str | None = None
+    superstep: int | None = None
+    at_seq: int
+
+
+class Custom(EventBase):
+    """Whatever a developer wants to tell the clients; `payload` is any JSON value."""
+
+    type: Literal["custom"] = "custom"
+    name: str
+    payload: Any

@@ -1,0 +1,81 @@
+"""How a run starts, ends, pauses and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from runtime.events.base import ErrorInfo, RunEvent
+from runtime.messages import Usage
+
+__all__ = [
+    "RunCancelled",
+    "RunCompleted",
+    "RunFailed",
+    "RunInterrupted",
+    "RunResumed",
+    "RunStarted",
+]
+
+
+class RunStarted(RunEvent):
+    """A run begins: of an `agent` or of a `graph`."""
+
+    type: Literal["run.started"] = "run.started"
+    agent: str | None = None
+    graph: str | None = None
+    attempt: int = 1
+    parent_run_id: str | None = None
+    options: Mapping[str, Any] | None = None
+
+
+class RunCompleted(RunEvent):
+    """The run reached its end. `usage` is the sum over its model calls."""
+
+    type: Literal["run.completed"] = "run.completed"
+    output: str
+    final_output: Any = None
+    state: Mapping[str, Any] | None = None
+    usage: Usage
+    finish_reason: str | None = None
+    last_agent: str | None = None
+    last_node: str | None = None
+    message_count: int
+    num_turns: int
+    cost_usd: float | None = None
+
+
+class RunFailed(RunEvent):
+    """The run ended with a failure; what it had said and done stays in the history."""
+
+    type: Literal["run.failed"] = "run.failed"
+    error: ErrorInfo
+
+
+class RunCancelled(RunEvent):
+    """The run was ended before it was done; `partial_output` is the text that was cut short."""
+
+    type: Literal["run.cancelled"] = "run.cancelled"
+    reason: Literal["cancel", "timeout", "disconnect", "shutdown", "superseded"]
+    command_id: str | None = None
+    partial_output: str | None = None
+
+
+class RunInterrupted(RunEvent):
+    """The run waits for a human; `pending` names the approvals that hold it."""
+
+    type: Literal["run.interrupted"] = "run.interrupted"
+    reason: str
+    node: str | None = None
+    state: Mapping[str, Any] | None = None
+    pending: tuple[str, ...] = ()
+    checkpoint_id: str | None = None
+
+
+class RunResumed(RunEvent):
+    """An interrupted or ended run goes on, from what the log held at `from_seq`."""
+
+    type: Literal["run.resumed"] = "run.resumed"
+    from_seq: int
+    checkpoint_id: str | None = None
+    decisions: tuple[Mapping[str, Any], ...] = ()

@@ -1,0 +1,94 @@
+"""Events that the gateway makes: sessions, inputs, take-over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from runtime.events.base import EventBase, RunEvent
+from runtime.messages import Message
+
+__all__ = [
+    "HistoryRolledBack",
+    "InputAccepted",
+    "InputDequeued",
+    "InputQueued",
+    "InputSteered",
+    "RunAttemptStarted",
+    "SessionClosed",
+    "SessionCreated",
+]
+
+
+class SessionCreated(EventBase):
+    """The first event of each log."""
+
+    type: Literal["session.created"] = "session.created"
+    agent: str
+    metadata: Mapping[str, Any] = Field(default_factory=dict)
+    forked_from: str | None = None
+
+
+class SessionClosed(EventBase):
+    """The last event of a log."""
+
+    type: Literal["session.closed"] = "session.closed"
+    reason: str
+
+
+class InputAccepted(RunEvent):
+    """A user message entered the log; `run_id` is the run that will answer it."""
+
+    type: Literal["input.accepted"] = "input.accepted"
+    message: Message
+    command_id: str
+    policy: str
+    agent: str | None = None
+    options: Mapping[str, Any] | None = None
+    timeout: float | None = None
+
+
+class InputQueued(RunEvent):
+    """A user message waits for the active run to end; `position` counts from 1."""
+
+    type: Literal["input.queued"] = "input.queued"
+    command_id: str
+    message: Message
+    position: int
+    agent: str | None = None
+    options: Mapping[str, Any] | None = None
+    timeout: float | None = None
+
+
+class InputDequeued(RunEvent):
+    """A waiting message left the queue."""
+
+    type: Literal["input.dequeued"] = "input.dequeued"
+    command_id: str
+    reason: Literal["started", "cancelled", "edited"]
+
+
+class InputSteered(RunEvent):
+    """A user message was handed to the active run, which sees it before its next model call."""
+
+    type: Literal["input.steered"] = "input.steered"
+    message: Message
+
+
+class HistoryRolledBack(RunEvent):
+    """These messages no longer count as part of the conversation."""
+
+    type: Literal["history.rolled_back"] = "history.rolled_back"
+    message_ids: tuple[str, ...]
+
+
+class RunAttemptStarted(RunEvent):
+    """A run was taken over: `supersedes` is the attempt whose unfinished step no longer counts."""
+
+    type: Literal["run.attempt_started"] = "run.attempt_started"
+    attempt: int
+    supersedes: int
+    from_step: int
+    reason: Literal["lease_expired", "restart", "handed_over"]

@@ -1,0 +1,133 @@
+"""What can be served: the seam between the runtime and whoever keeps the log.
+
+An agent and a graph look the same from outside. They are given a `RunRequest` and one function,
+`emit`, and report everything through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runtime.events import Event
+from runtime.messages import Message, Usage
+
+__all__ = ["Decision", "Emit", "RunOptions", "RunRequest", "Runnable", "ToolInfo"]
+
+Emit = Callable[[Event], Awaitable[None]]
+"""Reports one event. Returns once it is in the log; text deltas may return earlier, and be merged.
+
+Awaiting it is the back-pressure: when the log is slow, the run waits.
+"""
+
+
+class RunOptions(BaseModel):
+    """What a caller may set for one run. An agent may take more by using a subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop_sequences: tuple[str, ...] = Field(default=(), max_length=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a human said to one tool call that needed approval.
+
+    Attributes:
+        kind: `edited` runs the tool with `arguments` instead of the model's.
+        message: For the model, when the call was rejected.
+        arguments: JSON text.
+    """
+
+    kind: Literal["approved", "rejected", "edited", "expired"]
+    message: str | None = None
+    arguments: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInfo:
+    """A tool as clients see it."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Everything that a run starts from, or goes on from.
+
+    A run that is continued, or taken over after a crash, is the same call with more in it: the
+    history ends in the last finished step, and tool calls in its last assistant message that have
+    no answer there are the work to begin with.
+
+    Attributes:
+        run_id: The run's id, carried by each of its events.
+        history: The conversation so far, legal for a model, the new user message last.
+        options: Checked against the runnable's `options_type`.
+        attempt: 1, and one more each time that a run is taken over.
+        announce: Whether `run.started` is still to be reported.
+        parent_run_id: The failed or cancelled run that this one goes on from.
+        turns: Model calls that this run has finished already.
+        usage: What they took.
+        decisions: By `call_id`, for calls that waited for approval.
+        started: Ids of calls whose `tool.started` is in the log without an outcome.
+        timeout: Seconds until the run is cancelled with reason `timeout`; None for the
+            runnable's own limit.
+    """
+
+    run_id: str
+    history: tuple[Message, ...]
+    options: RunOptions = field(default_factory=RunOptions)
+    attempt: int = 1
+    announce: bool = True
+    parent_run_id: str | None = None
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    started: frozenset[str] = frozenset()
+    timeout: float | None = None
+
+
+class Runnable(Protocol):
+    """An agent or a graph."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is registered."""
+
+    @property
+    def kind(self) -> Literal["agent", "graph"]:
+        """What it is."""
+
+    @property
+    def description(self) -> str:
+        """One sentence for people who choose an agent."""
+
+    @property
+    def options_type(self) -> type[RunOptions]:
+        """The options that it takes."""
+
+    def tool_infos(self) -> tuple[ToolInfo, ...]:
+        """Return its tools, as clients see them."""
+
+    async def run(self, request: RunRequest, emit: Emit) -> None:
+        """Do the run and report it.
+
+        Emits `run.started` (if `request.announce`), then whatever happens, then exactly one of
+        `run.completed`, `run.failed`, `run.cancelled`, `run.interrupted`; whatever was opened is
+        closed before the end. Failures of models and tools are reported and not raised.
+
+        Raises:
+            asyncio.CancelledError: If its task is cancelled; the boundaries and `run.cancelled`
+                are emitted first. This takes at most a moment, whatever the run was doing.
+            BaseException: Whatever `emit` raises ends the run at once, without further events.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of connections and processes. Safe to call twice."""

@@ -1,0 +1,136 @@
+"""A real server in a process of its own, started the way users start it, and killable."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+START_LIMIT = 20.0
+STOP_LIMIT = 15.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server:
+    """`tidegate serve` on a free port of the loopback; restarts keep the port and the data."""
+
+    def __init__(
+        self, data: Path, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self._data = data
+        self._arguments = list(arguments)
+        self._environment = dict(environment)
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self.port = 0
+        self.output: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        environment = {
+            k: v for k, v in os.environ.items() if not k.startswith(("TIDEGATE_", "OPENAI_"))
+        }
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            "serve",
+            *self._arguments,
+            "--port",
+            str(self.port),
+            "--data",
+            str(self._data),
+            cwd=ROOT,
+            env={**environment, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **self._environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read_output(told))
+        async with asyncio.timeout(START_LIMIT):
+            self.port = await told
+            await self._until_ready()
+
+    async def _read_output(self, told: asyncio.Future[int]) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for raw in self._process.stdout:
+            line = raw.decode(errors="replace")
+            self.output.append(line)
+            found = re.search(r"http://[^\s/]*:(\d+)", line)
+            if found and not told.done():
+                told.set_result(int(found[1]))
+        if not told.done():
+            told.set_exception(RuntimeError("the server ended: " + "".join(self.output)))
+
+    async def _until_ready(self) -> None:
+        async with aiohttp.ClientSession() as http:
+            while True:
+                try:
+                    async with http.get(f"{self.url}/readyz") as response:
+                        if response.status == 200:
+                            return
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.02)  # it listens in a moment; there is nothing to wait on
+
+    async def kill(self) -> None:
+        """Kill -9, and wait until the process is gone."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """SIGTERM, and wait for a clean end; return the exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def restart(self) -> None:
+        """Start again on the same port and data."""
+        await self.start()
+
+    async def _end(self, how: signal.Signals) -> int:
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(how)
+        async with asyncio.timeout(STOP_LIMIT):
+            code = await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+        return code
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            await self.kill()
+
+
+@asynccontextmanager
+async def running_server(
+    data: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
+    """Run a server until the block ends; it is killed then, whatever state it is in."""
+    async with Server(data, arguments, environment or {}) as server:
+        yield server
