@@ -49,9 +49,9 @@ class DeltaBuffer:
         self._begun.add(key)
         return first
 
-    def take(self) -> list[Event]:
+    def take(self) -> list[Delta]:
         """Return what waits, merged, and forget it."""
-        merged: list[Event] = []
+        merged: list[Delta] = []
         for event, texts in self._waiting:
             if len(texts) == 1:
                 merged.append(event)

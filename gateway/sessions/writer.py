@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import CommandConflict, EngineUnavailable, Fenced, GatewayError
@@ -38,11 +38,11 @@ TITLE_LENGTH = 80
 
 @dataclass(slots=True)
 class _Emitted:
-    """A turn of the run: one event to append."""
+    """A turn of the run: events to append; nobody waits for merged deltas."""
 
     claim: Fence
-    event: Event
-    done: asyncio.Future[None]
+    events: Sequence[Event]
+    done: asyncio.Future[None] | None
 
 
 @dataclass(slots=True)
@@ -89,6 +89,7 @@ class SessionWriter:
         self._turns: deque[_Emitted | _Asked] = deque()
         self._deltas = DeltaBuffer()
         self._delta_claim: Fence | None = None
+        self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._worker: asyncio.Task[None] | None = None
         self._broken: Fence | None = None
@@ -118,10 +119,12 @@ class SessionWriter:
             Fenced: If the run is over, or somebody else's, by now.
             EngineUnavailable: If the store failed, now or for a delta before.
         """
+        if self._closed:
+            raise Fenced(f"run {claim.run_id!r} goes on in another process")
         self._check(claim)
         if not is_delta(event) or not self._interval:
             done = asyncio.get_running_loop().create_future()
-            self._submit(_Emitted(claim, event, done))
+            self._submit(_Emitted(claim, (event,), done))
             await asyncio.shield(done)
             return
         self._delta_claim = claim
@@ -140,11 +143,11 @@ class SessionWriter:
             await self.ask(_nothing)
 
     async def aclose(self) -> None:
-        """Write what waits, then refuse everything."""
+        """Take no more from runs, and return when what waits is written."""
+        self._closed = True
         self._flush()
         while self._worker is not None:
             await asyncio.wait([self._worker])
-        self._closed = True
 
     @property
     def busy(self) -> bool:
@@ -154,19 +157,28 @@ class SessionWriter:
     # --- turns ---------------------------------------------------------------------------------
 
     def _check(self, claim: Fence) -> None:
-        if self._closed or claim != self.claim:
+        if claim != self.claim:
             raise Fenced(f"run {claim.run_id!r} is over or was taken over")
         if claim == self._broken:
             raise EngineUnavailable
 
     def _submit(self, turn: _Emitted | _Asked) -> None:
+        self._queue_deltas()  # they came before
         self._turns.append(turn)
         self._wake()
 
-    def _flush(self) -> None:
+    def _queue_deltas(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._due = False
+        deltas = self._deltas.take()
+        if deltas and self._delta_claim is not None:
+            self._turns.append(_Emitted(self._delta_claim, deltas, None))
+
+    def _flush(self) -> None:
+        """Let the waiting deltas take their turn; those that come before it does are merged."""
+        self._due = True
         self._wake()
 
     def _wake(self) -> None:
@@ -176,25 +188,18 @@ class SessionWriter:
     async def _work(self) -> None:
         """Give everybody their turn; ends when nobody waits. Never cancelled."""
         try:
-            while self._turns or self._deltas.size:
-                await self._write_deltas()
+            while self._turns or self._due:
+                if not self._turns:
+                    self._queue_deltas()
                 if self._turns:
                     await self._take_turn()
         finally:
             self._worker = None
 
-    async def _write_deltas(self) -> None:
-        """Append the waiting deltas: alone, or together with the run's next events."""
-        claim, deltas = self._delta_claim, self._deltas.take()
-        if claim is None or not deltas or claim != self.claim:
-            return
-        emitted = self._emitted_in_a_row(claim)
-        await self._write_events(claim, deltas, emitted)
-
     async def _take_turn(self) -> None:
         turn = self._turns[0]
         if isinstance(turn, _Emitted):
-            await self._write_events(turn.claim, [], self._emitted_in_a_row(turn.claim))
+            await self._write_events(turn.claim, self._emitted_in_a_row(turn.claim))
             return
         self._turns.popleft()
         try:
@@ -217,25 +222,23 @@ class SessionWriter:
                 break
             self._turns.popleft()
             taken.append(turn)
-            if _is_end(turn.event):
+            if _is_end(turn.events[-1]):
                 break
         return taken
 
-    async def _write_events(
-        self, claim: Fence, deltas: list[Event], emitted: list[_Emitted]
-    ) -> None:
-        events = (*deltas, *(turn.event for turn in emitted))
+    async def _write_events(self, claim: Fence, turns: list[_Emitted]) -> None:
+        events = tuple(event for turn in turns for event in turn.events)
         try:
             self._check(claim)
             await self._append(self._decided_by(claim, events), None, by_run=True)
         except Exception as error:  # noqa: BLE001 - whoever emitted gets it, and must
-            if isinstance(error, EngineUnavailable) and deltas:
-                self._broken = claim  # text is lost: the run must not go on as if nothing was
-            for turn in emitted:
+            if isinstance(error, EngineUnavailable):
+                self._broken = claim  # there may be a hole: the run must not go on
+            for turn in turns:
                 _refuse(turn.done, error)
             return
-        for turn in emitted:
-            if not turn.done.done():
+        for turn in turns:
+            if turn.done is not None and not turn.done.done():
                 turn.done.set_result(None)
 
     def _decided_by(self, claim: Fence, events: tuple[Event, ...]) -> Decided:
@@ -311,8 +314,10 @@ def _is_end(event: Event) -> bool:
     return isinstance(event, (*RUN_ENDS, RunInterrupted))
 
 
-def _refuse(done: asyncio.Future[None] | asyncio.Future[Answer | None], error: Exception) -> None:
-    if not done.done():
+def _refuse(
+    done: asyncio.Future[None] | asyncio.Future[Answer | None] | None, error: Exception
+) -> None:
+    if done is not None and not done.done():
         done.set_exception(error)
         done.exception()  # its caller may be gone: that is no "never retrieved"
 

@@ -339,3 +339,69 @@ async def test_a_manager_that_stops_takes_no_more_commands() -> None:
         await at.manager.aclose()
         with pytest.raises(ShuttingDown):
             await at.send("hi")
+
+
+class SlowEngine(MemoryEngine):
+    """Takes many turns of the event loop for each append."""
+
+    async def append(self, write: Write) -> Appended:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return await super().append(write)
+
+
+@pytest.mark.rule("delta.coalesce", "run.boundaries")
+@pytest.mark.parametrize("delta_interval", [0.0, 1e-6, 0.001, 30.0])
+async def test_nothing_overtakes_a_delta_however_slow_the_store_is(delta_interval: float) -> None:
+    words = [f"{number} " for number in range(200)]
+
+    async def play(part: Part) -> None:
+        await part.begin()
+        for number, word in enumerate(words):
+            await part.say(word)
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+        await part.finish_step("".join(words))
+        await part.end()
+
+    async with desk(SlowEngine(), Puppet(play), delta_interval=delta_interval) as at:
+        await at.send("count")
+        await at.until("run.completed")
+        events = await at.events()
+        said = [event["text"] for event in events if event["type"] == "message.delta"]
+        assert "".join(said) == "".join(words)
+        assert [event["type"] for event in events][-3:] == [
+            "message.completed",
+            "model.completed",
+            "run.completed",
+        ]
+
+
+async def test_a_run_that_talks_without_a_pause_does_not_keep_a_cancel_waiting() -> None:
+    async def play(part: Part) -> None:
+        await part.begin()
+        while True:
+            await part.say("blah ")
+            await asyncio.sleep(0)
+
+    async with desk(SlowEngine(), Puppet(play), delta_interval=1e-6) as at:
+        await at.send("hi")
+        await at.until("message.delta", 3)
+        async with asyncio.timeout(5):
+            await at.command("cancel")
+        assert (await at.types())[-1] == "run.cancelled"
+
+
+async def test_the_interval_is_kept_also_while_the_store_is_busy() -> None:
+    async def play(part: Part) -> None:
+        await part.begin()
+        for _ in range(100):
+            await part.say("x")
+            await asyncio.sleep(0)
+        await part.finish_step("x" * 100)
+        await part.end()
+
+    async with desk(SlowEngine(), Puppet(play), delta_interval=30.0) as at:
+        await at.send("hi")
+        await at.until("run.completed")
+        assert (await at.types()).count("message.delta") == 2

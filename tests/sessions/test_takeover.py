@@ -257,3 +257,18 @@ async def _same_when_folded_anew(at: Desk) -> None:
     live = await at.manager.snapshot("s")
     reader = SessionManager(at.engine, Registry(Puppet(_asking)))  # not started: it only folds
     assert (await reader.snapshot("s")).as_json() == live.as_json()
+
+
+async def test_letting_go_does_not_wait_for_a_run_that_talks_without_a_pause() -> None:
+    async def play(part: Part) -> None:
+        await part.begin()
+        while True:
+            await part.say("blah ")
+            await asyncio.sleep(0)
+
+    engine, puppet = MemoryEngine(), Puppet(play)
+    async with asyncio.timeout(5):
+        async with desk(engine, puppet, delta_interval=1e-6) as at:
+            await at.send("hi")
+            await at.until("message.delta", 3)
+        assert [record.session_id for record in await engine.claimed()] == ["s"]

@@ -1,0 +1,1 @@
+"""Small agents to start from; each runs with `tidegate serve examples.NAME:OBJECT`."""
