@@ -63,4 +63,4 @@ class Custom(EventBase):
 
     type: Literal["custom"] = "custom"
     name: str
-    payload: Any
+    payload: Any = None

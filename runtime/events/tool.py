@@ -60,7 +60,7 @@ class ToolProgress(RunEvent):
 
     type: Literal["tool.progress"] = "tool.progress"
     call_id: str
-    data: Any
+    data: Any = None
 
 
 class ToolCompleted(RunEvent):
@@ -69,7 +69,7 @@ class ToolCompleted(RunEvent):
     type: Literal["tool.completed"] = "tool.completed"
     call_id: str
     name: str
-    result: Any
+    result: Any = None
     duration_ms: float
 
 

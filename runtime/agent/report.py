@@ -1,0 +1,90 @@
+"""The one place through which a run's events leave it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+
+from runtime.boundaries import Boundaries
+from runtime.events import Event
+from runtime.runnable import Emit
+
+__all__ = ["Reporter", "new_id"]
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh id such as `msg_3f9c…`: 96 random bits, so that none is ever met twice."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+class Reporter:
+    """Reports events of one run, and knows what is open. Once `emit` has failed it says no more.
+
+    An event counts as reported from the moment that `emit` is called: cancelling the wait for it
+    does not take it back.
+
+    Attributes:
+        run_id: The run.
+        path: From the root to the agent.
+        boundaries: What is open.
+        failure: What `emit` raised, if it did.
+    """
+
+    def __init__(self, emit: Emit, *, run_id: str, path: tuple[str, ...]) -> None:
+        self.run_id = run_id
+        self.path = path
+        self.boundaries = Boundaries()
+        self.failure: BaseException | None = None
+        self._emit = emit
+
+    async def __call__(self, event: Event) -> None:
+        """Report one event.
+
+        Raises:
+            BaseException: Whatever `emit` raises, now or at an earlier event.
+        """
+        self.check()
+        self.boundaries.note(event)
+        try:
+            await self._emit(event)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # `emit` itself was cancelled, not the run
+                self.failure = error
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def check(self) -> None:
+        """Raise what `emit` raised, if it did."""
+        if self.failure is not None:
+            raise self.failure
+
+    def partial_output(self) -> str | None:
+        """Return the text of a message that is not complete yet."""
+        return "".join(said.text for said in self.boundaries.messages.values()) or None
+
+    async def end(self, events: Iterable[Event]) -> None:
+        """Report the last events of a run, all of them, also when the task is cancelled meanwhile.
+
+        Raises:
+            asyncio.CancelledError: After the last event, if the task was cancelled meanwhile.
+            BaseException: Whatever `emit` raises.
+        """
+
+        async def say() -> None:
+            for event in events:
+                await self(event)
+
+        saying = asyncio.create_task(say())
+        cancelled = False
+        while not saying.done():
+            try:
+                await asyncio.wait((saying,))
+            except asyncio.CancelledError:
+                cancelled = True
+        saying.result()
+        if cancelled:
+            raise asyncio.CancelledError

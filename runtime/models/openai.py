@@ -1,0 +1,123 @@
+"""Hosted models and everything else that speaks OpenAI's chat completions: vLLM, Ollama, llama.cpp.
+
+Needs the extra `openai`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from runtime.errors import ModelRefused
+from runtime.models.base import Delta, ModelRequest
+from runtime.models.openai_wire import ChunkDecoder, request_body
+
+# Here and not in the constructor, because it takes half a second, and models are also made while a
+# server runs. That the extra is missing is said by the constructor.
+try:
+    import openai
+
+    from runtime.models.openai_errors import translate
+except ImportError as error:
+    _missing: ImportError | None = error
+else:
+    _missing = None
+
+__all__ = ["OpenAIModel"]
+
+CONNECT_SECONDS = 5.0
+"""To reach the provider; the SDK's own default."""
+
+SILENCE_SECONDS = 120.0
+"""Longest silence that is not a failure: a large model may think this long before it speaks."""
+
+
+class OpenAIModel:
+    """A model behind the chat completions API, at OpenAI or at any other `base_url`.
+
+    It makes each call once: whether to make it again is the agent's decision.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = SILENCE_SECONDS,
+        keep_alive: bool = True,
+    ) -> None:
+        """Prepare the client; nothing is sent yet.
+
+        This reads certificates from the disk: once a server runs, do it in a thread.
+
+        Args:
+            model: The model's name, as the provider knows it.
+            base_url: Where the API is, `…/v1`; else the environment's `OPENAI_BASE_URL`, else
+                OpenAI.
+            api_key: Else the environment's `OPENAI_API_KEY`. A server at a `base_url` may need
+                none.
+            timeout: Longest silence of the provider, in seconds.
+            keep_alive: Whether connections are used again. A server that closes them without a
+                word loses the request that is on its way then.
+
+        Raises:
+            ImportError: If the extra is not installed.
+            ModelRefused: If OpenAI is to be asked and there is no key.
+        """
+        if _missing is not None:
+            raise ImportError(
+                "OpenAIModel needs the openai package: pip install 'tidegate[openai]'"
+            ) from _missing
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+        api_key = api_key or os.environ.get("OPENAI_API_KEY") or None
+        if api_key is None and base_url is None:
+            raise ModelRefused("there is no API key: pass api_key, or set OPENAI_API_KEY")
+        self._name = model
+        self._limit_field = "max_completion_tokens" if base_url is None else "max_tokens"
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or "none",
+            base_url=base_url,
+            max_retries=0,
+            default_headers=None if keep_alive else {"Connection": "close"},
+            timeout=openai.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
+        )
+
+    @property
+    def name(self) -> str:
+        """The model's name, as the provider knows it."""
+        return self._name
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+        """Stream the answer; see `Model.stream`."""
+        decoder = ChunkDecoder()
+        begun = False
+        try:
+            async with aclosing(self._chunks(request)) as chunks:
+                async for chunk in chunks:
+                    for delta in decoder.take(chunk):
+                        begun = True
+                        yield delta
+        except (openai.OpenAIError, ValueError) as error:
+            raise translate(error, begun=begun) from error
+        yield decoder.finish()
+
+    async def _chunks(self, request: ModelRequest) -> AsyncGenerator[object, None]:
+        """Yield the answer's chunks as decoded JSON; closing it closes the connection."""
+        # The plain `post`, because `chat.completions.create` would make each chunk an object of
+        # the SDK, unchecked, only for it to be taken apart again.
+        response: openai.AsyncStream[object] = await self._client.post(
+            "/chat/completions",
+            body=request_body(self._name, request, limit_field=self._limit_field),
+            cast_to=object,
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        async with response:
+            async for chunk in response:
+                yield chunk
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call twice."""
+        await self._client.close()

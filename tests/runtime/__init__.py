@@ -1,0 +1,3 @@
+"""Tests of the runtime."""
+
+from __future__ import annotations

@@ -1,0 +1,54 @@
+"""Runnables by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime import Agent, AgentUnknown, Registry, ScriptedModel
+
+
+def agent(name: str, model: ScriptedModel | None = None) -> Agent:
+    return Agent(name, model or ScriptedModel([]))
+
+
+def test_the_first_is_the_default_and_the_order_is_kept() -> None:
+    first, second = agent("first"), agent("second")
+    registry = Registry(first, second)
+    assert registry.get() is first
+    assert registry.get("second") is second
+    assert list(registry) == [first, second]
+    assert len(registry) == 2
+
+
+def test_an_unknown_name_is_refused_with_those_that_exist() -> None:
+    registry = Registry(agent("b"), agent("a"))
+    with pytest.raises(AgentUnknown, match=r"no agent 'c'; registered: a, b"):
+        registry.get("c")
+    with pytest.raises(AgentUnknown):
+        registry.get("")
+    with pytest.raises(AgentUnknown):
+        Registry().get()
+
+
+def test_a_name_is_taken_once_and_must_be_one() -> None:
+    registry = Registry(agent("a"))
+    with pytest.raises(ValueError, match="registered already"):
+        registry.register(agent("a"))
+    for name in ("", "a b", "ä", "x" * 65, "a\n"):
+        with pytest.raises(ValueError, match="are allowed"):
+            registry.register(agent(name))
+
+
+async def test_closing_closes_each_model_once_and_one_that_fails_does_not_keep_the_others_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Stuck(ScriptedModel):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise OSError("stuck")
+
+    stuck, shared, own = Stuck([]), ScriptedModel([]), ScriptedModel([])
+    registry = Registry(agent("s", stuck), agent("a", shared), agent("b", shared), agent("c", own))
+    await registry.aclose()
+    assert (stuck.closed, shared.closed, own.closed) == (1, 1, 1)
+    assert "stuck" in caplog.text

@@ -1,0 +1,3 @@
+"""Tests of the local model."""
+
+from __future__ import annotations
