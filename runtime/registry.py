@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 
 from runtime.agent import Agent
 from runtime.errors import AgentUnknown
+from runtime.models.base import Starts
 from runtime.runnable import Runnable
 
 __all__ = ["Registry"]
@@ -58,6 +60,17 @@ class Registry:
     def __len__(self) -> int:
         return len(self._runnables)
 
+    async def start(self) -> None:
+        """Let every model that can get ready do so, all at once.
+
+        What cannot is logged and does not keep the others back. It can be cancelled.
+        """
+        models = {id(agent.model): agent.model for agent in self if isinstance(agent, Agent)}
+        async with asyncio.TaskGroup() as group:
+            for model in models.values():
+                if isinstance(model, Starts):
+                    group.create_task(_start(model))
+
     async def aclose(self) -> None:
         """Close all, each once, and once each model that several agents share.
 
@@ -72,3 +85,10 @@ class Registry:
                 await aclose()
             except Exception:
                 _logger.exception("something could not be closed")
+
+
+async def _start(model: Starts) -> None:
+    try:
+        await model.start()
+    except Exception as error:  # noqa: BLE001 - the first run will fail and say why
+        _logger.warning("a model could not get ready: %s", error)

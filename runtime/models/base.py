@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from runtime.messages import Message, Usage
 from runtime.runnable import RunOptions, ToolInfo
@@ -15,6 +15,7 @@ __all__ = [
     "Model",
     "ModelRequest",
     "ReasoningText",
+    "Starts",
     "Text",
     "ToolCallFragment",
 ]
@@ -94,3 +95,15 @@ class Model(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and processes. Safe to call twice."""
+
+
+@runtime_checkable
+class Starts(Protocol):
+    """An optional power of a model: to do early what would make its first answer slow."""
+
+    async def start(self) -> None:
+        """Get ready; returns when it is. Safe to call twice, and not needed.
+
+        Raises:
+            ModelUnavailable: If it cannot; the first answer will say so too.
+        """

@@ -26,7 +26,7 @@ CONTEXT_TOKENS = 8192
 """What SmolLM2 was trained for (its `config.json`, `max_position_embeddings`)."""
 
 MAX_TOKENS = 512
-"""Of an answer, unless a run says otherwise: about a page, 5 s on one core."""
+"""Of an answer, unless a run says otherwise: about a page, 4 s on one idle core."""
 
 TEMPERATURE = 0.2
 """With `TOP_P`, what the model's authors use in its model card; hotter, it loses the thread."""
@@ -47,7 +47,7 @@ MOST_THREADS = 4
 """More do not make a model of this size faster."""
 
 ANSWER_SECONDS = 300.0
-"""Longest silence of the server: a full context is read in 30 s on one core; others may wait."""
+"""Longest silence of the process: one busy core reads a full context in 90 s; others may wait."""
 
 
 class LocalModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from runtime.errors import ModelRefused
@@ -20,6 +21,10 @@ def fit(
     the last user message, then finished steps after it. A tool's answer is never shown without
     the call that it answers, and the order does not change.
 
+    What is left out is rounded up to halves of the budget. So the beginning stays the same over
+    many turns, and the server, which keeps what it has read, reads only what is new; a cut that
+    moved with each turn would make it read everything again, each time.
+
     Args:
         messages: The conversation, legal for a model.
         budget: Tokens that it may take.
@@ -28,14 +33,16 @@ def fit(
     Raises:
         ModelRefused: If what must be kept does not fit.
     """
-    units = _units(messages)
     total = sum(count(message) for message in messages)
     kept = set(range(len(messages)))
-    for unit in units:
-        if total <= budget:
-            break
-        kept.difference_update(unit)
-        total -= sum(count(messages[place]) for place in unit)
+    if total > budget:
+        half = max(1, budget // 2)
+        goal = total - math.ceil((total - budget) / half) * half
+        for unit in _units(messages):
+            if total <= goal:
+                break
+            kept.difference_update(unit)
+            total -= sum(count(messages[place]) for place in unit)
     if total > budget:
         raise ModelRefused(
             f"the message is too long for this model: with the instructions it takes {total} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime import Agent, AgentUnknown, Registry, ScriptedModel
+from runtime import Agent, AgentUnknown, ModelUnavailable, Registry, ScriptedModel
 
 
 def agent(name: str, model: ScriptedModel | None = None) -> Agent:
@@ -52,3 +52,26 @@ async def test_closing_closes_each_model_once_and_one_that_fails_does_not_keep_t
     await registry.aclose()
     assert (stuck.closed, shared.closed, own.closed) == (1, 1, 1)
     assert "stuck" in caplog.text
+
+
+class SlowToStart(ScriptedModel):
+    """Needs a while before its first answer."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__([])
+        self.started = 0
+        self.error = error
+
+    async def start(self) -> None:
+        self.started += 1
+        if self.error is not None:
+            raise self.error
+
+
+async def test_models_that_can_get_ready_do_so_once_and_a_failure_keeps_nobody_back() -> None:
+    shared, broken = SlowToStart(), SlowToStart(ModelUnavailable("no weights"))
+    registry = Registry(
+        Agent("a", broken), Agent("b", shared), Agent("c", shared), Agent("d", ScriptedModel([]))
+    )
+    await registry.start()
+    assert (broken.started, shared.started) == (1, 1)
