@@ -33,6 +33,10 @@ DEFAULT_HOSTED_MODEL = "gpt-5-mini"
 
 INSTRUCTIONS = "You are a friendly, helpful assistant. Answer clearly and briefly."
 
+LOCAL_INSTRUCTIONS = "You are a helpful assistant. Answer using what the user said before."
+"""For the small model, which forgets: with these words it used a fact from the turn before in 11 of
+18 tries, with `INSTRUCTIONS` in 6, with none in 7."""
+
 SECONDS_PER_WORD = 0.03
 """Pace of the scripted `tools` agent: fast reading speed, so that streaming can be seen."""
 
@@ -95,7 +99,7 @@ def _assistant(settings: Settings) -> Agent:
     return Agent(
         "assistant",
         local,
-        instructions=INSTRUCTIONS,
+        instructions=LOCAL_INSTRUCTIONS,
         description=f"A small real model ({local.name}) that runs on this machine. Plain chat.",
     )
 

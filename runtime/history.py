@@ -14,7 +14,16 @@ import orjson
 from runtime.events import ErrorInfo
 from runtime.messages import Message
 
-__all__ = ["failure_text", "legal", "pending_calls", "result_text"]
+__all__ = ["UNKNOWN_OUTCOME", "failure_text", "legal", "pending_calls", "result_text"]
+
+UNKNOWN_OUTCOME = ErrorInfo(
+    code="unknown_outcome",
+    message=(
+        "the server stopped while this call was running, and it is not known whether it took "
+        "effect; do not repeat it without checking"
+    ),
+)
+"""What the model is told about a call of which nobody knows whether it took effect."""
 
 NO_RESULT = "error: the call has no result; the run was stopped before it was made"
 """What a model is told about a call that nobody answered."""

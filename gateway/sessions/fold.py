@@ -13,7 +13,6 @@ from gateway.sessions.state import Resolution, RunState, SessionState
 from runtime.events import (
     ApprovalRequested,
     ApprovalResolved,
-    ErrorInfo,
     Event,
     InputAccepted,
     InputDequeued,
@@ -34,15 +33,10 @@ from runtime.events import (
     ToolStarted,
     ToolUnknownOutcome,
 )
+from runtime.history import UNKNOWN_OUTCOME
 from runtime.messages import Usage
 
-__all__ = ["UNKNOWN_OUTCOME", "apply", "fold"]
-
-UNKNOWN_OUTCOME = ErrorInfo(
-    code="unknown_outcome",
-    message="the tool was started before a crash; it is not known whether its effect happened",
-)
-"""How a tool call ends that a crash cut off and that must not be run again."""
+__all__ = ["apply", "fold"]
 
 
 def fold(state: SessionState, entry: Entry, event: Event | None) -> None:

@@ -20,21 +20,12 @@ from runtime.events import (
     ToolStarted,
     ToolUnknownOutcome,
 )
-from runtime.history import failure_text, result_text
+from runtime.history import UNKNOWN_OUTCOME, failure_text, result_text
 from runtime.messages import Message, ToolCall
 from runtime.tools import ToolContext
 from runtime.tools.result import plain
 
-__all__ = ["UNKNOWN_OUTCOME", "execute"]
-
-UNKNOWN_OUTCOME = ErrorInfo(
-    code="unknown_outcome",
-    message=(
-        "the server stopped while this call was running, and it is not known whether it took "
-        "effect; do not repeat it without checking"
-    ),
-)
-"""What the model is told about a call of which nobody knows whether it took effect."""
+__all__ = ["execute"]
 
 _logger = logging.getLogger(__name__)
 

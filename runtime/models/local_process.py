@@ -215,6 +215,8 @@ class LocalProcess:
         if self._http is None:
             self._http = aiohttp.ClientSession(
                 self.url,
+                # llama.cpp closes connections that a client still trusts.
+                connector=aiohttp.TCPConnector(force_close=True),
                 headers={"Authorization": f"Bearer {self.key}"},
                 timeout=aiohttp.ClientTimeout(total=START_SECONDS),
                 raise_for_status=True,

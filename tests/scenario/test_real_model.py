@@ -19,7 +19,7 @@ CANCEL_LIMIT = 1.0
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    async with running_server(tmp_path) as server:
+    async with running_server(tmp_path, real_model=True) as server:
         yield server
 
 
@@ -34,7 +34,9 @@ async def test_a_second_turn_with_the_real_model_knows_the_first_over_every_tran
     await post(server, "/v1/sessions", {"session_id": "s", "agent": "assistant"})
     options = {"temperature": 0, "max_tokens": 60}
     async with followed(server, "s") as followers:
-        for number, text in enumerate(("My name is Ada.", "What is my name?"), start=1):
+        for number, text in enumerate(
+            ("I have a dog called Rex.", "Write a sentence about my dog."), start=1
+        ):
             await command(server, "s", type="send", id=f"c{number}", text=text, options=options)
             for follower in followers:
                 await follower.until_runs_ended(number)
@@ -42,7 +44,7 @@ async def test_a_second_turn_with_the_real_model_knows_the_first_over_every_tran
         events = followers[0].events
         ends = [event for event in events if event["type"] in ENDS]
         assert [end["type"] for end in ends] == ["run.completed"] * 2
-        assert "Ada" in ends[1]["output"]
+        assert "Rex" in ends[1]["output"]
         deltas = [event for event in events if event["type"] == "message.delta"]
         assert len(deltas) > 4  # it streamed
         assert ends[0]["usage"]["completion_tokens"] > 0

@@ -42,7 +42,9 @@ async def main(directory: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     after = await together(engine, "after")
     await engine.aclose()
-    print(json.dumps({"before": before, "full": full, "readable": readable, "after": after}))
+    sys.stdout.write(
+        json.dumps({"before": before, "full": full, "readable": readable, "after": after})
+    )
 
 
 if __name__ == "__main__":

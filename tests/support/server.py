@@ -129,8 +129,23 @@ class Server:
 
 @asynccontextmanager
 async def running_server(
-    data: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    data: Path,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    real_model: bool = False,
 ) -> AsyncIterator[Server]:
-    """Run a server until the block ends; it is killed then, whatever state it is in."""
-    async with Server(data, arguments, environment or {}) as server:
+    """Run a server until the block ends; it is killed then, whatever state it is in.
+
+    Args:
+        data: Its data directory.
+        arguments: For `tidegate serve`.
+        environment: Settings.
+        real_model: Whether `assistant` has the local model. Loading it takes a core for a second,
+            so tests that do not talk to it give the agent an address where nobody answers.
+    """
+    settings = dict(environment or {})
+    if not real_model:
+        settings.setdefault("TIDEGATE_OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    async with Server(data, arguments, settings) as server:
         yield server
