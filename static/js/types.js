@@ -1,0 +1,109 @@
+// @ts-check
+/**
+ * @file The shapes that the page's modules share. Types only; nothing runs here.
+ *
+ * Names with underscores are the wire's own (PROTOCOL.md); camel case is the page's.
+ */
+
+/**
+ * One event or control object of the wire. `seq` and `cursor` are absent on control objects.
+ * @typedef {{type: string, seq?: number, cursor?: string, run_id?: string, session_id?: string,
+ *   ts?: string, [field: string]: any}} Frame
+ */
+
+/**
+ * What the page sends; `id` makes it safe to send again.
+ * @typedef {{type: string, id: string, [field: string]: any}} Command
+ */
+
+/** @typedef {{id: string, run_id?: string, cursor?: string, [field: string]: any}} Ack */
+
+/**
+ * @typedef {{prompt_tokens: number, completion_tokens: number, total_tokens: number}} Usage
+ */
+
+/** @typedef {"streaming" | "complete" | "incomplete" | "superseded"} MessageStatus */
+
+/**
+ * @typedef {{kind: "message", key: string, messageId: string, role: string, text: string,
+ *   status: MessageStatus, runId: string | null, agent: string | null,
+ *   turn: number | null}} MessageItem
+ */
+
+/**
+ * @typedef {{kind: "reasoning", key: string, messageId: string, text: string,
+ *   status: "streaming" | "complete", runId: string | null}} ReasoningItem
+ */
+
+/** @typedef {"writing" | "ready" | "running" | "completed" | "failed" | "unknown"} ToolStatus */
+
+/**
+ * @typedef {{kind: "tool", key: string, callId: string, name: string, arguments: string,
+ *   status: ToolStatus, progress: any, result: any, error: {message: string} | null,
+ *   durationMs: number | null, runId: string | null}} ToolItem
+ */
+
+/**
+ * @typedef {{kind: "approval", key: string, approvalId: string, callId: string | null,
+ *   tool: string | null, arguments: string | null, reason: string | null,
+ *   decision: string | null, message: string | null, runId: string | null}} ApprovalItem
+ */
+
+/** @typedef {MessageItem | ReasoningItem | ToolItem | ApprovalItem} Item */
+
+/**
+ * @typedef {{run_id: string, status: string, attempt: number, agent: string | null,
+ *   error: {code: string, message: string} | null}} Run
+ */
+
+/** @typedef {{run_id: string, command_id: string, text: string, message_id: string}} Queued */
+
+/**
+ * What the page knows of a session: the fold of its log up to `cursor`.
+ *
+ * `seq` is the place of the last applied event; null right after a snapshot, because a cursor is
+ * opaque and the next event says where the log stands.
+ * @typedef {{sessionId: string, agent: string, status: string, cursor: string,
+ *   seq: number | null, run: Run | null, items: readonly Item[], queue: readonly Queued[],
+ *   usage: Usage | null, activity: string | null, title: string | null}} ViewState
+ */
+
+/** @typedef {"sse" | "websocket"} TransportName */
+
+/**
+ * Why a connection ended. `reconnect: false` means that trying again as we are is useless;
+ * `forgetCursor` that the server cannot read the cursor; `reason` is for people.
+ * @typedef {{reconnect: boolean, reason: string, forgetCursor?: boolean}} Down
+ */
+
+/**
+ * What a transport is given. After `close()` it calls none of these any more.
+ * @typedef {{sessionId: string, after: string | null, onUp: () => void,
+ *   onFrame: (frame: Frame) => void, onDown: (down: Down) => void}} Listener
+ */
+
+/**
+ * One connection. `send` answers with the ack, or fails with `ConnectionLost` when the command
+ * may or may not have arrived, or with `Refused` when the server said no.
+ * @typedef {{send: (command: Command) => Promise<Ack>, close: () => void}} Connection
+ */
+
+/** @typedef {(listener: Listener) => Connection} Transport */
+
+/**
+ * @typedef {{state: "connecting" | "connected" | "reconnecting" | "offline" | "stopped",
+ *   transport: TransportName, attempt: number, reconnects: number, retryInSeconds: number | null,
+ *   reason: string | null, duplicates: number}} ConnectionStatus
+ */
+
+/**
+ * @typedef {{name: string, kind: string, description: string,
+ *   tools: {name: string, description?: string}[]}} AgentInfo
+ */
+
+/**
+ * @typedef {{session_id: string, agent: string, status: string, created_at: string,
+ *   title?: string | null, metadata?: {title?: string} | null}} SessionSummary
+ */
+
+export {};

@@ -1,0 +1,183 @@
+// @ts-check
+/** @file The conversation: items of the session, what waits, and how the run stands. */
+
+import { element, icon, setAttribute } from "./dom.js";
+import { keyedList } from "./keyed.js";
+import { showApproval } from "./view-approval.js";
+import { showMessage, showReasoning } from "./view-message.js";
+import { showTool } from "./view-tool.js";
+
+/** @typedef {import("./types.js").Item} Item */
+/** @typedef {import("./types.js").ViewState} ViewState */
+/** @typedef {import("./outgoing.js").Outgoing} Outgoing */
+
+/** Closer to the end than this, in pixels, a reader means to follow the text. */
+const NEAR_END_PX = 48;
+
+/**
+ * @param {{log: HTMLElement, items: HTMLElement, waiting: HTMLElement, footer: HTMLElement,
+ *   jump: HTMLElement}} places
+ * @param {{decide: Parameters<typeof showApproval>[0], proceed: () => void,
+ *   unqueue: (runId: string) => void}} actions
+ */
+export function timelineView({ log, items, waiting, footer, jump }, actions) {
+  let following = true;
+  const showItems = keyedList(items, (/** @type {Item} */ item) => item.key, show);
+  const showWaiting = keyedList(waiting, ({ key }) => key, showOne);
+
+  /**
+   * @param {Item} item
+   * @returns {import("./keyed.js").Shown<any>}
+   */
+  function show(item) {
+    if (item.kind === "message") return showMessage(item);
+    if (item.kind === "tool") return showTool();
+    return item.kind === "approval" ? showApproval(actions.decide) : showReasoning();
+  }
+
+  /**
+   * @param {{key: string, text: string, runId: string | null, label: string}} _one
+   * @returns {import("./keyed.js").Shown<any>}
+   */
+  function showOne(_one) {
+    const label = element("span", { class: "waiting-label" });
+    const text = element("p", { class: "message-text" });
+    const remove = element(
+      "button",
+      { type: "button", class: "button-icon", "aria-label": "Remove from the queue" },
+      icon("close"),
+    );
+    const node = element(
+      "article",
+      { class: "message message-user message-waiting" },
+      element(
+        "div",
+        { class: "message-body" },
+        text,
+        element("div", { class: "waiting" }, label, remove),
+      ),
+    );
+    return {
+      node,
+      update(one) {
+        setAttribute(node, "data-testid", one.runId === null ? "outgoing" : "queued");
+        text.textContent = one.text;
+        label.textContent = one.label;
+        remove.hidden = one.runId === null;
+        remove.onclick = () => actions.unqueue(one.runId);
+      },
+    };
+  }
+
+  function follow() {
+    if (items.childElementCount > 0) log.scrollTop = log.scrollHeight;
+    setFollowing(true);
+  }
+
+  /** @param {boolean} now */
+  function setFollowing(now) {
+    following = now;
+    jump.hidden = now;
+  }
+
+  log.addEventListener("scroll", () => {
+    setFollowing(log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX);
+  });
+  jump.addEventListener("click", () => {
+    follow();
+    log.focus({ preventScroll: true });
+  });
+  // The composer grows, the phone turns, a font arrives: whoever was at the end stays there.
+  new ResizeObserver(() => following && follow()).observe(log);
+
+  return {
+    follow,
+    /** Another session is shown: forget where the last one was scrolled to. */
+    start() {
+      showItems([]);
+      showWaiting([]);
+      log.scrollTop = 0;
+      setFollowing(true);
+    },
+    /**
+     * @param {ViewState} state
+     * @param {readonly Outgoing[]} outgoing
+     */
+    render(state, outgoing) {
+      showItems(state.items);
+      const queued = state.queue.map(({ run_id: runId, message_id: id, text }, index) => {
+        return { key: id, text, runId, label: `Queued, number ${index + 1}` };
+      });
+      const sending = outgoing.map(({ id, text }) => {
+        return { key: id, text, runId: null, label: "Sending…" };
+      });
+      showWaiting([...queued, ...sending]);
+      renderFooter(footer, state, actions.proceed);
+      if (following) follow();
+    },
+  };
+}
+
+/**
+ * How the last run stands, when its messages do not say it themselves.
+ * @param {HTMLElement} footer
+ * @param {ViewState} state
+ * @param {() => void} proceed
+ */
+function renderFooter(footer, { run, items, activity, status }, proceed) {
+  const last = items.at(-1);
+  const busy =
+    last !== undefined && "status" in last && /streaming|writing|running/.test(last.status);
+  const asked = items.some((item) => item.kind === "approval" && item.decision === null);
+  const words = footerWords(run?.status ?? "", run?.error?.message ?? null, activity);
+  const hidden =
+    words === null || status === "closed" || (run?.status === "running" && busy) || asked;
+  const kind = hidden ? "none" : (run?.status ?? "none");
+  const content = `${kind}:${words}`;
+  if (footer.dataset.content === content) return;
+  footer.dataset.content = content;
+  setAttribute(footer, "data-kind", kind);
+  footer.replaceChildren();
+  if (hidden || words === null) return;
+  const resumable = kind === "cancelled" || kind === "failed";
+  footer.append(
+    resumable ? icon(kind === "failed" ? "alert" : "stop") : dots(),
+    element("span", { class: "footer-text" }, words),
+  );
+  if (!resumable) return;
+  const attributes = { type: "button", class: "button-quiet", "data-testid": "continue" };
+  footer.append(element("button", { ...attributes, click: proceed }, icon("play"), "Continue"));
+}
+
+/**
+ * @param {string} status
+ * @param {string | null} error
+ * @param {string | null} activity
+ * @returns {string | null}
+ */
+function footerWords(status, error, activity) {
+  switch (status) {
+    case "queued":
+      return "Starting";
+    case "running":
+      return activity ?? "Working";
+    case "interrupted":
+      return "Waiting for your decision";
+    case "cancelled":
+      return "Stopped.";
+    case "failed":
+      return error ?? "The run failed.";
+    default:
+      return null;
+  }
+}
+
+function dots() {
+  return element(
+    "span",
+    { class: "dots", "aria-hidden": "true" },
+    element("i"),
+    element("i"),
+    element("i"),
+  );
+}

@@ -1,0 +1,94 @@
+"""The server is killed while a page looks on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.browser.driver import WORDS, Transport, opened_page
+from tests.support.server import running_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+COLLECT = """
+(url) => new Promise((resolve) => {
+  const source = new EventSource(url);
+  const seen = [];
+  source.onmessage = ({ data }) => {
+    seen.push(JSON.parse(data));
+    document.body.dataset.seen = Math.min(seen.length, 20);
+    if (seen.at(-1).type !== "run.completed") return;
+    source.close();
+    resolve(seen);
+  };
+})
+"""
+
+
+@pytest.mark.rule("resume.exact")
+async def test_a_page_survives_kill_9_of_the_server_in_mid_answer(
+    browser: Browser, transport: Transport, tmp_path: Path
+) -> None:
+    async with running_server(tmp_path) as server:
+        user = await opened_page(browser, server.url, transport)
+        await user.say(WORDS)
+        await user.until_said("word30 ")
+        await server.kill()
+        await expect(user.part("connection-state")).not_to_have_text("connected")
+        await server.restart()
+        await expect(user.messages("assistant")).to_have_count(2, timeout=30_000)
+        await user.until_status("complete")
+        said = await user.texts()
+        assert said[0] == said[2] == WORDS
+        assert said[1].startswith("word1 word2 ")
+        assert WORDS.startswith(said[1])
+        cut_off = user.messages("assistant").first
+        await expect(cut_off).to_have_attribute("data-status", "superseded")
+        resets = user.page.locator('[data-testid="inspector-event"][data-type="stream.reset"]')
+        assert await resets.count() == 0, "it went on at the cursor, without a snapshot"
+        await user.page.context.close()
+
+
+@pytest.mark.rule("sse.resume")
+async def test_a_stock_event_source_comes_back_by_itself_after_kill_9(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with running_server(tmp_path) as server:
+        user = await opened_page(browser, server.url, "websocket")
+        await user.say(WORDS)
+        await user.until_said("word20 ")
+        session_id = user.page.url.rsplit("/", 1)[1]
+        collecting = asyncio.create_task(
+            user.evaluate(COLLECT, f"/v1/sessions/{session_id}/events?after=0")
+        )
+        await expect(user.page.locator("body")).to_have_attribute("data-seen", "20")
+        await server.kill()
+        await server.restart()
+        async with asyncio.timeout(30):
+            seen: list[dict[str, Any]] = await collecting
+        events = [event for event in seen if "seq" in event]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert "run.attempt_started" in {event["type"] for event in events}
+        await user.page.context.close()
+
+
+async def test_what_is_typed_while_the_server_is_away_is_sent_once_it_is_back(
+    browser: Browser, transport: Transport, tmp_path: Path
+) -> None:
+    async with running_server(tmp_path) as server:
+        user = await opened_page(browser, server.url, transport)
+        await user.say("before")
+        await user.until_run("Done")
+        await server.kill()
+        await user.say("meanwhile")
+        await expect(user.part("outgoing")).to_have_text("meanwhileSending…")
+        await server.restart()
+        await expect(user.messages("assistant")).to_have_count(2, timeout=30_000)
+        await user.until_run("Done")
+        assert await user.texts() == ["before", "before", "meanwhile", "meanwhile"]
+        await expect(user.part("outgoing")).to_have_count(0)
+        await user.page.context.close()
