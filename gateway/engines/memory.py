@@ -221,7 +221,8 @@ class MemoryEngine:
                 return repeated
         appended = session.write(write, now)
         self._sessions[write.session_id] = session
-        self._bell.ring(write.session_id)
+        if appended.entries:
+            self._bell.ring(write.session_id)
         return appended
 
     def _is_new(self, session_id: str) -> bool:

@@ -2,7 +2,8 @@
 
 `tests/contract` holds every engine to these words. Engines keep bytes; they know no event. `append`
 is the one write of a session: events, the fence and the ledger changes that must be atomic with them
-travel in one call and one transaction.
+travel in one call and one transaction. After `aclose` every method but `wait` and `aclose` raises
+`EngineUnavailable`.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Write:
         create: Make the session first.
         fence: Refuse unless this claim is the session's current one.
         claim: Make this the current claim.
-        release: Drop the current claim.
+        release: Drop the current claim; together with `claim` it is a handover.
         answer: Remember this answer.
         status: The session's new status in the session list.
         title: The session's new title in the session list.
@@ -154,6 +155,9 @@ class Log(Protocol):
     async def append(self, write: Write) -> Appended:
         """Do all of `write` in one transaction, or nothing.
 
+        A command or a creation that is repeated is recognised before the fence is looked at: a
+        retry gets its first answer even if the run has a new owner by now.
+
         `seq` continues without a hole; all entries of one call share one new random tag; time
         never goes backwards within a log. It returns after the commit; what it wrote is readable
         then, and waiting readers are woken. Cancelling the caller neither undoes nor breaks it.
@@ -194,17 +198,26 @@ class Log(Protocol):
         """Return once the tail is past `after`, or the session was deleted.
 
         May return early, at the latest after `WAIT_LIMIT` seconds; never late. Returns at once if
-        the tail is past already. Reading is the truth, waking a hint.
+        the tail is past already, if there is no such session, or if the engine is closed. Reading
+        is the truth, waking a hint.
         """
 
     async def trim(self, session_id: str, through: int) -> None:
-        """Drop the entries up to and including `through`. The last entry always stays."""
+        """Drop the entries up to and including `through`. The last entry always stays.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is no such session.
+        """
 
     async def save_snapshot(self, session_id: str, snapshot: StoredSnapshot) -> None:
-        """Keep a folded state, in place of the one before."""
+        """Keep a folded state, in place of the one before.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is no such session.
+        """
 
     async def load_snapshot(self, session_id: str) -> StoredSnapshot | None:
-        """Return the kept state, if there is one whose position is in this log."""
+        """Return the kept state, if there is one whose position is in what is kept of the log."""
 
 
 class Ledger(Protocol):
@@ -235,10 +248,13 @@ class Ledger(Protocol):
         """
 
     async def answer(self, session_id: str, command_id: str) -> Answer | None:
-        """Return what a command was answered, if it was accepted before."""
+        """Return what a command was answered; None if it was not, or there is no such session."""
 
     async def subscribe(self, client_id: str, session_id: str, cursor: str) -> None:
-        """Put a session on a client's stream, to be read from `cursor`; again: from the new one."""
+        """Put a session on a client's stream, to be read from `cursor`; again: from the new one.
+
+        Whether the session exists is not looked at.
+        """
 
     async def unsubscribe(self, client_id: str, session_id: str) -> None:
         """Take a session off a client's stream. Doing it twice is not an error."""

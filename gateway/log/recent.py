@@ -55,7 +55,7 @@ class Recent:
         entries: int = 2048,
         size: int = 1024 * 1024,
         sessions: int = 1024,
-        total_size: int = 64 * 1024 * 1024,
+        total_size: int = 32 * 1024 * 1024,
     ) -> None:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._entries = entries

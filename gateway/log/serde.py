@@ -21,6 +21,10 @@ def _placeholder(value: Any) -> Any:
         return sorted(value, key=repr)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
+    return _type_name(value)
+
+
+def _type_name(value: Any) -> str:
     return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
@@ -41,19 +45,45 @@ def dump(event: Event) -> bytes:
     try:
         return orjson.dumps(ordered, default=_placeholder, option=_OPTIONS)
     except orjson.JSONEncodeError:
-        safe = {name: _safe(value) for name, value in ordered.items()}
-        return orjson.dumps(safe, default=_placeholder, option=_OPTIONS)
+        return orjson.dumps(_safe(ordered))
 
 
-def _safe(value: Any) -> Any:
-    """Keep a field that JSON can say; replace one that it cannot (a cycle, a lone surrogate)."""
+_DEPTH = 100
+"""Levels of nesting that are kept; the encoder's own limit is 254."""
+
+
+def _safe(value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """Replace only the parts that JSON cannot say: cycles, lone surrogates, odd keys, huge numbers.
+
+    Args:
+        value: Anything.
+        inside: The identities of the containers around it.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        if id(value) in inside or len(inside) >= _DEPTH:
+            return _type_name(value)
+        inside = (*inside, id(value))
+        if isinstance(value, dict):
+            return {_key(key): _safe(item, inside) for key, item in value.items()}
+        items = [_safe(item, inside) for item in value]
+        return sorted(items, key=repr) if isinstance(value, (set, frozenset)) else items
     try:
-        orjson.dumps(value, default=_placeholder, option=_OPTIONS)
+        return orjson.loads(orjson.dumps(value, default=_placeholder, option=_OPTIONS))
     except orjson.JSONEncodeError:
-        if isinstance(value, str):
-            return value.encode(errors="replace").decode()
-        return _placeholder(value)
-    return value
+        return _type_name(value)
+
+
+def _key(key: Any) -> str:
+    """Return what stands for the key of a dictionary."""
+    if isinstance(key, str):
+        return key.encode(errors="replace").decode()
+    try:
+        text: str = next(iter(orjson.loads(orjson.dumps({key: None}, option=_OPTIONS))))
+    except orjson.JSONEncodeError:
+        return _type_name(key)
+    return text
 
 
 def load(entry: Entry) -> Event | None:

@@ -61,13 +61,13 @@ async def test_run_options_win_over_the_defaults(model: LocalModel) -> None:
 
 
 async def test_a_long_conversation_goes_on_without_its_oldest_turns() -> None:
-    model = LocalModel(context=1024)
+    model = LocalModel(context=512)
     try:
-        turns = [f"Tell me about the number {n}. " + "It is a number. " * 12 for n in range(61)]
+        turns = [f"Tell me about the number {n}. " + "It is a number. " * 3 for n in range(81)]
         answer = await deltas(model, ask(*turns, max_tokens=8))
         usage = finish(answer).usage
         assert usage is not None
-        assert 400 < usage.prompt_tokens < 1024
+        assert 150 < usage.prompt_tokens < 512
         with pytest.raises(ModelRefused, match="too long for this model"):
             await deltas(model, ask("1234 " * 400, max_tokens=8))
     finally:
@@ -126,4 +126,6 @@ async def test_cancelling_the_task_that_reads_frees_the_slot_too(model: LocalMod
 
 async def test_requests_in_quick_succession_all_reach_the_server(model: LocalModel) -> None:
     for _ in range(15):
-        assert finish(await deltas(model, ask("Tell me a story.", max_tokens=30))).reason == "length"
+        assert (
+            finish(await deltas(model, ask("Tell me a story.", max_tokens=30))).reason == "length"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -54,7 +55,7 @@ def test_the_oldest_turn_goes_first_and_goes_whole() -> None:
         assistant("newer answer"),
         user("now"),
     )
-    assert texts(fit(whole, 8, words)) == ["be kind", "newer question", "newer answer", "now"]
+    assert texts(fit(whole, 12, words)) == ["be kind", "newer question", "newer answer", "now"]
 
 
 def test_system_messages_and_the_last_question_stay_whatever_else_goes() -> None:
@@ -88,6 +89,18 @@ def test_a_question_that_is_too_long_alone_is_refused_with_both_numbers() -> Non
 
 def test_a_greeting_before_the_first_question_can_go_too() -> None:
     assert texts(fit((assistant("hello there"), user("now")), 2, words)) == ["now"]
+
+
+def test_the_cut_moves_seldom_so_that_the_server_need_not_read_everything_each_turn() -> None:
+    whole: list[Message] = [system("be kind")]
+    starts: list[str] = []
+    for turn in range(100):
+        whole.append(user(f"question {turn}"))
+        starts.append(texts(fit(whole, 42, words))[1])
+        whole.append(assistant(f"answer {turn}"))
+    moved = sum(before != after for before, after in pairwise(starts))
+    assert starts[9] == "question 0"
+    assert 400 / 42 < moved <= 400 / 21
 
 
 text = st.integers(0, 6).map(lambda count: "w " * count)

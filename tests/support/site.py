@@ -57,6 +57,7 @@ class Site:
         self.begun: asyncio.Event = asyncio.Event()
         self.parts: list[Part] = []
         self._readers: list[Reader] = []
+        self.responses: list[aiohttp.ClientResponse] = []
 
     @property
     def engine(self) -> Engine:
@@ -106,6 +107,8 @@ class Site:
     async def cut_all(self) -> None:
         for reader in self._readers:
             await reader.cut()
+        for response in self.responses:
+            response.close()
 
 
 @asynccontextmanager

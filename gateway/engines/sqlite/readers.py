@@ -1,0 +1,58 @@
+"""A few connections that cannot write, each in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gateway.errors import EngineUnavailable
+
+__all__ = ["Readers"]
+
+_T = TypeVar("_T")
+
+
+class Readers:
+    """Runs reads, each in one transaction: it sees one state of the store.
+
+    Args:
+        connections: As many threads are used.
+    """
+
+    def __init__(self, connections: Sequence[sqlite3.Connection]) -> None:
+        self._connections = tuple(connections)
+        self._free: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        for connection in connections:
+            self._free.put(connection)
+        self._threads = ThreadPoolExecutor(len(connections), thread_name_prefix="sqlite-reader")
+
+    async def do(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Return what `read` returns or raises.
+
+        Raises:
+            EngineUnavailable: If the store failed.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._do, read)
+
+    def _do(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        db = self._free.get()
+        try:
+            db.execute("BEGIN")
+            try:
+                return read(db)
+            finally:
+                db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise EngineUnavailable from error
+        finally:
+            self._free.put(db)
+
+    def stop(self) -> None:
+        """Finish what is queued and close the connections. Blocks."""
+        self._threads.shutdown()
+        for connection in self._connections:
+            connection.close()
