@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from blockbuster import blockbuster_ctx
 
 from gateway.engines.memory import MemoryEngine
 from gateway.engines.sqlite import SqliteEngine
@@ -33,13 +32,6 @@ ENGINES: dict[str, Callable[[Path, SetClock], AbstractAsyncContextManager[Engine
     "memory": memory,
     "sqlite": sqlite,
 }
-
-
-@pytest.fixture(autouse=True)
-def no_blocking_calls() -> Iterator[None]:
-    """Fail any test in which gateway code blocks the event loop."""
-    with blockbuster_ctx(["gateway"]):  # never nest two: they switch each other off
-        yield
 
 
 @pytest.fixture
