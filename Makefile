@@ -33,6 +33,7 @@ js: $(TEST_READY) ## run the page's unit tests
 
 bench: $(TEST_READY) ## measure the cost of a delivery and of an append
 	@$(PYTHON) bench/fanout.py
+	@$(PYTHON) bench/append.py
 
 fmt: $(TEST_READY) ## format the code, and fix what can be fixed by itself
 	@$(VENV)/bin/ruff check --fix --quiet

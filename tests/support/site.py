@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+
 from gateway.app import running
 from gateway.config import Settings
 from gateway.log.engine import Engine
@@ -114,7 +115,8 @@ class Site:
 @asynccontextmanager
 async def running_site(**settings: Any) -> AsyncIterator[Site]:
     """Run a server of its own on a free port; `settings` over those that suit tests."""
-    chosen = Settings(**{"engine": "memory", "port": 0, "delta_interval_ms": 0} | settings)
+    defaults = {"engine": "memory", "port": 0, "delta_interval_ms": 0}
+    chosen = Settings.model_validate(defaults | settings)
     stage: list[Site] = []
 
     async def play(part: Part) -> None:

@@ -1,0 +1,199 @@
+"""Composition root: the one place that chooses an engine and puts the server together."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.config import Settings
+from gateway.engines.memory import MemoryEngine
+from gateway.engines.sqlite import SqliteEngine
+from gateway.errors import StartupRefused
+from gateway.http.guard import Rules, guard, share_with
+from gateway.http.page import bundled_files
+from gateway.http.problems import problems
+from gateway.http.routes import Routes
+from gateway.log.engine import Engine
+from gateway.sessions.manager import SessionManager
+from gateway.transports.draining import OpenStreams
+from gateway.transports.services import Services
+from runtime.registry import Registry
+
+__all__ = ["Running", "build_app", "running", "serve"]
+
+_LOGGER = logging.getLogger(__name__)
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted: with aiohttp's 128, a few hundred clients that come back
+at once are accepted twenty times slower (measured)."""
+
+LAST_REQUESTS_SECONDS = 1.0
+"""What requests that are no streams get to end, once all else is done."""
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers.
+
+    Attributes:
+        url: Its address, with the port that it really has.
+        manager: Its sessions.
+    """
+
+    url: str
+    manager: SessionManager
+
+
+def build_app(
+    manager: SessionManager,
+    settings: Settings,
+    *,
+    streams: OpenStreams | None = None,
+    page: Mapping[str, Path] | None = None,
+) -> web.Application:
+    """Return the web application.
+
+    Args:
+        manager: The sessions.
+        settings: The server's settings.
+        streams: The open streams; given by whoever wants to end them.
+        page: The page's files by their path in URLs; without, there is no page.
+    """
+    services = Services(manager, settings, streams or OpenStreams())
+    rules = Rules(
+        settings.host, frozenset(settings.allowed_hosts), frozenset(settings.allowed_origins)
+    )
+    app = web.Application(
+        middlewares=[problems, guard(rules)], client_max_size=settings.max_body_bytes
+    )
+    app.on_response_prepare.append(share_with(rules))
+    app.add_routes(Routes(services, page or {}).table())
+    return app
+
+
+async def serve(settings: Settings, registry: Registry, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then stop in order. A second signal stops at once.
+
+    Args:
+        settings: The server's settings.
+        registry: What sessions may run.
+        ready: Called with the server's address once it answers.
+
+    Raises:
+        StartupRefused: If it cannot start.
+    """
+    with _stop_signal() as stop:
+        async with running(settings, registry) as server:
+            ready(server.url)
+            await stop.wait()
+
+
+@contextmanager
+def _stop_signal() -> Iterator[asyncio.Event]:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def running(settings: Settings, registry: Registry) -> AsyncIterator[Running]:
+    """Run a server for the length of a block.
+
+    At the end: streams are told to come back, runs are handed over, and the rest gets
+    `shutdown_timeout_s`; no client, however stuck, can hold it longer.
+
+    Raises:
+        StartupRefused: If it cannot start.
+    """
+    engine = await _open_engine(settings)
+    try:
+        manager = SessionManager(engine, registry, delta_interval=settings.delta_interval_ms / 1000)
+        streams = OpenStreams()
+        page = await asyncio.to_thread(bundled_files)
+        runner = web.AppRunner(
+            build_app(manager, settings, streams=streams, page=page),
+            handler_cancellation=True,  # a client that went away ends its reading at once
+            access_log=None,
+            shutdown_timeout=LAST_REQUESTS_SECONDS,
+        )
+        await runner.setup()
+        try:
+            url = await _listen(runner, settings)
+            await manager.start()
+            async with _warming(registry):
+                yield Running(url, manager)
+        finally:
+            await _stop(runner, streams, manager, settings.shutdown_timeout_s)
+            await registry.aclose()
+    finally:
+        await engine.aclose()
+
+
+@asynccontextmanager
+async def _warming(registry: Registry) -> AsyncIterator[None]:
+    """Let models get ready beside a block: loading one takes seconds, and nobody waits for it."""
+    task = asyncio.get_running_loop().create_task(registry.start())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _open_engine(settings: Settings) -> Engine:
+    if settings.engine == "memory":
+        return MemoryEngine()
+    return await SqliteEngine.open(settings.data, synchronous=settings.synchronous)
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Begin to accept connections and return the address."""
+    host, port = settings.host, settings.port
+    try:
+        await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartupRefused(f"port {port} on {host} is taken") from error
+        raise StartupRefused(f"cannot listen on {host} port {port}") from error
+    except OverflowError as error:
+        raise StartupRefused(f"{port} is not a port") from error
+    real_port = runner.addresses[0][1]
+    name = _EVERYWHERE.get(host, host)
+    return f"http://[{name}]:{real_port}" if ":" in name else f"http://{name}:{real_port}"
+
+
+async def _stop(
+    runner: web.AppRunner, streams: OpenStreams, manager: SessionManager, limit: float
+) -> None:
+    for site in runner.sites:
+        await site.stop()
+    streams.drain()
+    try:
+        async with asyncio.timeout(limit):
+            await manager.aclose()
+            await runner.cleanup()
+    except TimeoutError:
+        _LOGGER.warning("the server stopped before all was ended", extra={"seconds": limit})

@@ -1,0 +1,107 @@
+"""What requests carry: bodies, ids in the path, numbers in the query."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from gateway.errors import CommandMalformed, SessionUnknown
+
+__all__ = ["client_id_of", "command_body", "json_body", "number_of", "session_id_of"]
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+def session_id_of(request: web.Request) -> str:
+    """Return the session that the path names.
+
+    Raises:
+        SessionUnknown: If no session can have this name.
+    """
+    session_id = request.match_info["session_id"]
+    if _SESSION_ID.fullmatch(session_id) is None:
+        raise SessionUnknown(session_id)
+    return session_id
+
+
+def client_id_of(request: web.Request) -> str:
+    """Return the client that the path names.
+
+    Raises:
+        CommandMalformed: If it is no client id.
+    """
+    client_id = request.match_info["client_id"]
+    if _CLIENT_ID.fullmatch(client_id) is None:
+        raise CommandMalformed("a client id has 1 to 64 of A-Z a-z 0-9 . _ -")
+    return client_id
+
+
+def number_of(request: web.Request, name: str, *, default: int, most: int) -> int:
+    """Return a number from 1 to `most` of the query.
+
+    Raises:
+        CommandMalformed: If it is none.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most))):
+        raise CommandMalformed(f"`{name}` is a number from 1 to {most}")
+    number = int(text)
+    if not 1 <= number <= most:
+        raise CommandMalformed(f"`{name}` is a number from 1 to {most}")
+    return number
+
+
+async def json_body(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
+    """Return the object that the body holds.
+
+    Only `application/json` is taken: a page of another site cannot send it without asking first.
+
+    Args:
+        request: The request.
+        optional: Whether no body stands for an empty object.
+
+    Raises:
+        CommandMalformed: If it is not a JSON object.
+        web.HTTPUnsupportedMediaType: If it is not declared as JSON.
+        web.HTTPRequestEntityTooLarge: If it is too large.
+    """
+    if optional and not request.body_exists:
+        return {}
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="the body must be application/json")
+    try:
+        body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise CommandMalformed("the body is not JSON") from error
+    if not isinstance(body, dict):
+        raise CommandMalformed("the body is not a JSON object")
+    return body
+
+
+async def command_body(request: web.Request, *, make_id: bool = False) -> dict[str, Any]:
+    """Return the command in the body, completed by the path and the `Idempotency-Key` header.
+
+    Args:
+        request: The request.
+        make_id: Whether a command without an id gets one; else it will be refused.
+
+    Raises:
+        CommandMalformed: If the body contradicts the path or the header.
+    """
+    body = await json_body(request)
+    session_id = session_id_of(request)
+    if body.setdefault("session_id", session_id) != session_id:
+        raise CommandMalformed("`session_id` is not that of the path")
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and body.setdefault("id", key) != key:
+        raise CommandMalformed("`id` is not the Idempotency-Key")
+    if make_id:
+        body.setdefault("id", f"cmd_{secrets.token_hex(8)}")
+    return body

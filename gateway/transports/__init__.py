@@ -1,0 +1,1 @@
+"""Transports: cursors on the log. SSE, WebSocket and NDJSON read it from a position and write frames."""

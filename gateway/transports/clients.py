@@ -1,0 +1,89 @@
+"""Clients: what each listens to, kept in the ledger, and its streams that are open here."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from gateway.errors import TooManySubscriptions
+from gateway.log.position import ONLY_NEW, After
+from gateway.transports.client_stream import ClientStream
+from gateway.transports.services import Services
+from gateway.transports.subscriptions import Subscription, parse_checkpoint_id, starts
+
+__all__ = ["Clients"]
+
+
+class Clients:
+    """The clients of one server, by id. Several streams with one id all live, and all get all."""
+
+    def __init__(self, services: Services) -> None:
+        """Make it; `services` are the server's parts."""
+        self._services = services
+        self._engine = services.manager.engine
+        self._streams: dict[str, set[ClientStream]] = {}
+
+    async def subscribe(self, client_id: str, session_id: str, after: After) -> None:
+        """Put a session on a client's streams, open ones included; again: from `after` anew.
+
+        "Only what comes next" means from this moment, also for a stream that opens later.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is no such session.
+            TooManySubscriptions: If the client has as many as it may have.
+        """
+        head = await self._engine.head(session_id)
+        known = await self._engine.subscriptions(client_id)
+        limit = self._services.settings.max_subscriptions
+        if session_id not in known and len(known) >= limit:
+            raise TooManySubscriptions(limit)
+        start = head.tail if after == ONLY_NEW else after
+        wanted = Subscription(start, secrets.token_hex(4))
+        await self._engine.subscribe(client_id, session_id, str(wanted))
+        for stream in self._streams.get(client_id, ()):
+            stream.add(session_id, wanted)
+
+    async def unsubscribe(self, client_id: str, session_id: str) -> None:
+        """Take a session off a client's streams. Doing it twice is not an error."""
+        await self._engine.unsubscribe(client_id, session_id)
+        for stream in self._streams.get(client_id, ()):
+            stream.remove(session_id)
+
+    async def describe(self, client_id: str) -> dict[str, Any]:
+        """Return a client's sessions, from where each was asked for, and its open streams."""
+        kept = await self._engine.subscriptions(client_id)
+        wanted = {sid: Subscription.parse(text).after for sid, text in kept.items()}
+        return {
+            "client_id": client_id,
+            "subscriptions": {
+                sid: None if after is None else str(after) for sid, after in wanted.items()
+            },
+            "streams": len(self._streams.get(client_id, ())),
+        }
+
+    async def stream(
+        self, request: web.Request, client_id: str, last_event_id: str | None
+    ) -> web.StreamResponse:
+        """Stream all of a client's sessions, until the client or the server ends it.
+
+        Raises:
+            CursorMalformed: If the last event id is none that a client stream gave.
+            ShuttingDown: If the server is stopping.
+        """
+        checkpoint_id = parse_checkpoint_id(last_event_id)
+        checkpoint = None
+        if checkpoint_id is not None:
+            checkpoint = await self._engine.load_checkpoint(client_id, checkpoint_id)
+        forgotten = checkpoint_id is not None and checkpoint is None
+        stream = ClientStream(request, self._services, client_id)
+        self._streams.setdefault(client_id, set()).add(stream)
+        try:
+            kept = await self._engine.subscriptions(client_id)
+            return await stream.run(starts(kept, checkpoint, forgotten=forgotten))
+        finally:
+            streams = self._streams[client_id]
+            streams.discard(stream)
+            if not streams:
+                del self._streams[client_id]

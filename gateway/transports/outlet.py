@@ -1,0 +1,148 @@
+"""Back-pressure for one connection: how much may wait in the server for a client that is slow.
+
+aiohttp's own back-pressure has no time limit: a write to a client that has stopped reading waits for
+ever. So it is switched off here (its high-water mark is set out of reach) and replaced by `ready()`.
+A connection then holds at most `limit` and one piece more in the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+from gateway.errors import SlowClient
+
+__all__ = ["PIECE_BYTES", "Outlet", "pieces"]
+
+PIECE_BYTES = 64 * 1024
+"""Frames are joined into writes of at most this size, larger single frames apart."""
+
+OUT_OF_REACH = 2**31 - 1
+"""A high-water mark that no buffer reaches; uvloop keeps it in a C int."""
+
+POLL_SECONDS = 0.02
+"""How often a client that is backed up is looked at. Others cost no timer."""
+
+KERNEL_GRACE_SECONDS = 1.0
+"""The kernel cuts without a word, so it gives up after us."""
+
+UNSENT_BYTES = 64 * 1024
+"""Bytes that the kernel may hold unsent for one connection.
+
+Linux lets a send buffer grow to 4 MB for a peer that does not read. `SO_SNDBUF` would bound it too,
+but also what is in flight, and so the speed on long distances; this bounds what waits only.
+"""
+
+
+def pieces(frames: Sequence[bytes]) -> Sequence[bytes]:
+    """Join whole frames into writes of at most `PIECE_BYTES`, one larger frame by itself."""
+    if len(frames) == 1:
+        return frames
+    joined = b"".join(frames)
+    if len(joined) <= PIECE_BYTES:
+        return (joined,)
+    parts: list[bytes] = []
+    group: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if group and size + len(frame) > PIECE_BYTES:
+            parts.append(b"".join(group))
+            group, size = [], 0
+        group.append(frame)
+        size += len(frame)
+    parts.append(b"".join(group))
+    return parts
+
+
+class Outlet:
+    """The sending side of one connection. Several tasks may share it.
+
+    Between the return of `ready()` and the write there must be no `await` that suspends: then each
+    write is whole, and the buffer bounded, however many tasks share the connection.
+    """
+
+    def __init__(self, transport: asyncio.Transport, *, limit: int, write_timeout: float) -> None:
+        """Take over a connection's back-pressure.
+
+        Args:
+            transport: The connection.
+            limit: Bytes that may wait in the process before the next write has to wait.
+            write_timeout: Seconds without any progress after which the client counts as stuck.
+                The kernel gives up a little later on a peer that acknowledges nothing at all.
+        """
+        self._transport = transport
+        self._limit = limit
+        self._write_timeout = write_timeout
+        self._waiting = 0
+        self._progress_at = 0.0
+        self._last_size = 0
+        transport.set_write_buffer_limits(high=OUT_OF_REACH)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family != socket.AF_UNIX:
+            for name, value in (
+                ("TCP_NOTSENT_LOWAT", UNSENT_BYTES),
+                ("TCP_USER_TIMEOUT", int((write_timeout + KERNEL_GRACE_SECONDS) * 1000)),
+            ):
+                if (option := getattr(socket, name, None)) is not None:
+                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    async def ready(self) -> None:
+        """Return when the next piece may be written; at once if the client keeps up.
+
+        Raises:
+            SlowClient: If the client took no byte for the write time limit.
+        """
+        if self._transport.get_write_buffer_size() > self._limit:
+            await self._fall_to(self._limit, self._write_timeout)
+
+    async def flush(self, *, patience: float | None = None) -> None:
+        """Return when the kernel has taken all that was written.
+
+        Args:
+            patience: Seconds without progress, in place of the write time limit.
+
+        Raises:
+            SlowClient: If the client took no byte for so long.
+        """
+        if self._transport.get_write_buffer_size() > 0:
+            await self._fall_to(0, self._write_timeout if patience is None else patience)
+
+    def write(self, data: bytes) -> None:
+        """Write to the connection itself, past aiohttp; call `ready()` first.
+
+        Raises:
+            ConnectionResetError: If the connection is closing.
+        """
+        if self._transport.is_closing():
+            raise ConnectionResetError("the connection is closing")
+        self._transport.write(data)
+
+    def abort(self) -> None:
+        """Cut the connection and forget what waits to be sent."""
+        self._transport.abort()
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits in the process to be sent."""
+        return self._transport.get_write_buffer_size() > 0
+
+    async def _fall_to(self, limit: int, patience: float) -> None:
+        await asyncio.sleep(0)  # uvloop hands its buffer to the kernel at the end of a loop's turn
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            self._progress_at = loop.time()
+            self._last_size = self._transport.get_write_buffer_size()
+        self._waiting += 1
+        try:
+            while (size := self._transport.get_write_buffer_size()) > limit:
+                now = loop.time()
+                if size < self._last_size:
+                    self._progress_at = now
+                elif now - self._progress_at >= patience:
+                    raise SlowClient(patience)
+                self._last_size = size
+                await asyncio.sleep(POLL_SECONDS)
+            self._progress_at = loop.time()
+        finally:
+            self._waiting -= 1

@@ -1,0 +1,218 @@
+"""A reader's way through one session's log: how it begins, goes on after a reset, and ends.
+
+All transports that stream use this; what they add is framing. A reading yields *steps*: batches of
+entries (an empty one when nothing came for a while) and control objects.
+
+    after            begins with
+    ─────            ───────────
+    None             `stream.reset` (joined) with the snapshot
+    `0`              the first entry that is kept
+    `$`              whatever comes next
+    a cursor         the entry after it; `stream.reset` with the reason if it cannot be served
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gateway.errors import CursorInvalid, ResetReason, SessionGone
+from gateway.log.entry import Entry
+from gateway.log.follow import follow
+from gateway.log.position import FROM_START, ONLY_NEW, After, Position
+from gateway.sessions.snapshot import Snapshot
+from gateway.transports.crowd import Crowd
+from gateway.transports.services import Services
+
+__all__ = ["Control", "Reading", "Step", "closing"]
+
+BATCH_ENTRIES = 64
+"""A reader that stops reading holds a batch: some 64 KiB of text deltas with their frames."""
+
+_LAST_EVENT = b'{"type":"session.closed"'
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """An object of the stream that is not an event of the log.
+
+    Attributes:
+        message: The object.
+        position: Where the reader stands after it, if the object says so: after a reset and when
+            it has caught up.
+    """
+
+    message: dict[str, Any]
+    position: Position | None = None
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether the reader has to start again from `position`."""
+        return bool(self.message["type"] == "stream.reset")
+
+
+Step = Control | Sequence[Entry]
+
+
+def closing(reason: str, *, session_id: str | None = None, retry_ms: int | None = None) -> Control:
+    """Return the object that ends a stream, or one session of it.
+
+    Args:
+        reason: `closed`, `deleted`, `shutdown`, or an error's code.
+        session_id: The session, if only its part of the stream ends.
+        retry_ms: When to come back; absent if there is nothing to come back to.
+    """
+    message: dict[str, Any] = {"type": "stream.closing", "reason": reason}
+    if session_id is not None:
+        message["session_id"] = session_id
+    if retry_ms is not None:
+        message["retry_ms"] = retry_ms
+    return Control(message)
+
+
+class Reading:
+    """One reader of one session."""
+
+    def __init__(
+        self,
+        services: Services,
+        session_id: str,
+        *,
+        start: Position | None,
+        tail: Position,
+        closed: bool,
+    ) -> None:
+        """Make the reading; use `open`.
+
+        Args:
+            services: The server's parts.
+            session_id: Whose log.
+            start: Where it starts; None for a snapshot first.
+            tail: The log's tail now: what comes after it is live.
+            closed: Whether the session takes no more events.
+        """
+        self._manager = services.manager
+        self._engine = services.manager.engine
+        self._crowds = services.crowds
+        self._session_id = session_id
+        self.start = start
+        self.tail = tail
+        self.ended = closed and start == tail
+        """Whether the session is closed and the reader has seen all of it."""
+        self._target: Position | None = tail  # None once it is reached
+
+    @classmethod
+    async def open(cls, services: Services, session_id: str, after: After) -> Reading:
+        """Find out where a reader starts.
+
+        Raises:
+            SessionUnknown: If there is no such session.
+            SessionGone: If it was deleted.
+        """
+        record = await services.manager.engine.session(session_id)
+        head = await services.manager.engine.head(session_id)
+        start: Position | None
+        if after == FROM_START:
+            start = head.start
+        elif after == ONLY_NEW:
+            start = head.tail
+        else:
+            start = after
+        return cls(
+            services, session_id, start=start, tail=head.tail, closed=record.status == "closed"
+        )
+
+    # One generator, not one inside another: each layer would cost every reader of every event.
+    async def steps(self, *, idle: float) -> AsyncGenerator[Step]:  # noqa: C901 - see above
+        """Yield what the reader gets, in order. Ends when the session is closed or deleted.
+
+        `stream.caught_up` comes once: when what was in the log at the start has been yielded.
+
+        Args:
+            idle: Seconds of silence after which an empty batch is yielded.
+
+        Raises:
+            EngineUnavailable: If the store failed.
+        """
+        crowd = self._crowds.join(self._session_id)
+        position = self.start
+        reason: ResetReason | Literal["joined"] = "joined"
+        try:
+            while True:
+                controls, position, at_end = await self._begin(position, reason)
+                for control in controls:
+                    yield control
+                if at_end:
+                    break
+                try:
+                    async with aclosing(self._batches(position, idle)) as batches:
+                        async for batch in batches:
+                            yield batch
+                            controls, at_end = await self._after(batch, crowd)
+                            for control in controls:
+                                yield control
+                            if at_end:
+                                break
+                except CursorInvalid as error:
+                    position, reason = None, error.reason
+                else:
+                    break
+        except SessionGone:
+            yield closing("deleted", session_id=self._session_id)
+        else:
+            yield closing("closed", session_id=self._session_id)
+        finally:
+            self._crowds.leave(self._session_id)
+
+    def _batches(self, position: Position, idle: float) -> AsyncGenerator[Sequence[Entry]]:
+        return follow(self._engine, self._session_id, position, limit=BATCH_ENTRIES, idle=idle)
+
+    async def _begin(
+        self, position: Position | None, reason: str
+    ) -> tuple[Sequence[Control], Position, bool]:
+        """Return what comes before the first batch, where that starts, and whether it is the end."""
+        controls = []
+        at_end = self.ended
+        if position is None:
+            snapshot = await self._manager.snapshot(self._session_id)
+            position = Position.parse(snapshot.cursor)
+            controls.append(self._reset(reason, snapshot, position))
+            at_end = snapshot.status == "closed"
+            self._target = position if self._target is not None else None
+        if position == self._target:
+            controls.append(self._caught_up(position))
+        return controls, position, at_end
+
+    async def _after(self, batch: Sequence[Entry], crowd: Crowd) -> tuple[Sequence[Control], bool]:
+        """Return what comes after a batch, and whether that is the end; rest if the crowd does."""
+        if not batch:
+            return (), False
+        last = batch[-1]
+        at_end = last.body.startswith(_LAST_EVENT)
+        if self._target is not None:
+            if last.seq >= self._target.seq:
+                return (self._caught_up(last.position),), at_end
+        elif not at_end and len(batch) < BATCH_ENTRIES:
+            await crowd.rest()
+        return (), at_end
+
+    def _reset(self, reason: str, snapshot: Snapshot, position: Position) -> Control:
+        message = {
+            "type": "stream.reset",
+            "session_id": self._session_id,
+            "reason": reason,
+            "cursor": snapshot.cursor,
+            "snapshot": snapshot.as_json(),
+        }
+        return Control(message, position)
+
+    def _caught_up(self, position: Position) -> Control:
+        self._target = None
+        message = {
+            "type": "stream.caught_up",
+            "session_id": self._session_id,
+            "cursor": str(position),
+        }
+        return Control(message, position)
