@@ -1,0 +1,1 @@
+"""The gateway: sessions with one log each, and transports that are cursors on it."""

@@ -13,8 +13,9 @@ import asyncio
 
 __all__ = ["Crowd", "Crowds"]
 
-SECONDS_PER_READER = 150e-6
-"""Ten times what a wake and a write cost: one session's rounds take at most a tenth of a core."""
+SECONDS_PER_READER = 200e-6
+"""Some ten times what a wake and a write cost (15 to 20 µs measured): rounds of one session take at
+most about a tenth of a core."""
 
 NOT_WORTH_IT = 0.002
 """Below this many seconds between rounds, readers do not rest."""

@@ -92,18 +92,6 @@ async def test_two_messages_in_one_breath_make_one_session(
     assert sorted(await user.texts()) == ["one", "one", "two", "two"]
 
 
-async def test_the_real_model_is_read_while_it_writes(
-    open_page: OpenPage, transport: Transport
-) -> None:
-    user = await open_page(transport)
-    await user.part("suggestion").first.click()
-    await expect(user.answer.get_by_test_id("message-text")).not_to_be_empty(timeout=30_000)
-    await user.until_status("streaming")
-    await user.part("stop").click()
-    await user.until_status("incomplete")
-    assert len((await user.texts())[1]) > 0
-
-
 async def test_text_is_shown_as_text_and_never_as_markup(
     open_page: OpenPage, transport: Transport
 ) -> None:

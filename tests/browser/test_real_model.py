@@ -45,3 +45,17 @@ async def test_a_person_talks_with_the_real_model_and_it_knows_what_was_said_bef
         assert user.complaints == []
         await user.page.context.close()
     assert KNOWN in answers[-1]
+
+
+async def test_the_real_model_is_read_while_it_writes_and_can_be_stopped(
+    browser: Browser, model_server: Server, transport: Transport
+) -> None:
+    user = await opened_page(browser, model_server.url, transport)
+    await user.part("suggestion").first.click()
+    await expect(user.answer.get_by_test_id("message-text")).not_to_be_empty(timeout=30_000)
+    await user.until_status("streaming")
+    await user.part("stop").click()
+    await user.until_status("incomplete")
+    assert len((await user.texts())[1]) > 0
+    assert user.complaints == []
+    await user.page.context.close()

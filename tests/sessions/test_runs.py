@@ -27,6 +27,7 @@ from tests.support.sessions import desk
 ENDS = {"run.completed", "run.failed", "run.cancelled"}
 
 
+@pytest.mark.rule("command.ack", "log.order")
 async def test_a_send_is_answered_by_a_run_whose_events_are_the_log() -> None:
     async def play(part: Part) -> None:
         await part.answer("Hello")
