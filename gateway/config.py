@@ -98,11 +98,5 @@ class Settings(BaseSettings):
     ws_heartbeat_s: float = Field(default=25.0, gt=0)
     """A WebSocket is pinged this often; a peer that does not answer is given up."""
 
-    recent_bytes: int = Field(default=1024 * KIB, ge=0)
-    """Newest events of a session that are kept in memory for its readers, at most this much …"""
-
-    recent_entries: int = Field(default=2048, ge=1)
-    """… and this many."""
-
     shutdown_timeout_s: float = Field(default=10.0, gt=0)
     """What runs and streams get to end in order when the server stops."""
