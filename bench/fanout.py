@@ -117,7 +117,7 @@ class Ticker:
     def tool_infos(self) -> tuple[ToolInfo, ...]:
         return ()
 
-    async def run(self, request: RunRequest, emit: Emit) -> None:
+    async def execute(self, request: RunRequest, emit: Emit) -> None:
         options, run_id = request.options, request.run_id
         assert isinstance(options, TickerOptions)
         message_id = "msg_ticker"

@@ -244,7 +244,7 @@ def _translated(what: str, work: Callable[..., Any], *arguments: object) -> Any:
 
 
 def _is_runnable(thing: object) -> bool:
-    wanted = ("name", "kind", "description", "options_type", "tool_infos", "run", "aclose")
+    wanted = ("name", "kind", "description", "options_type", "tool_infos", "execute", "aclose")
     return not isinstance(thing, type) and all(hasattr(thing, each) for each in wanted)
 
 

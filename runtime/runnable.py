@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from runtime.cancel import CancelToken
+from runtime.checkpoint import Checkpoint
 from runtime.events import Event
 from runtime.messages import Message, Usage
 
@@ -36,12 +38,12 @@ class RunOptions(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a human said to one tool call that needed approval.
+    """What a human said to a tool call that needed approval, or to a graph that asked.
 
     Attributes:
         kind: `edited` runs the tool with `arguments` instead of the model's.
         message: For the model, when the call was rejected.
-        arguments: JSON text.
+        arguments: JSON text: a tool's arguments, or what a graph's interrupt was answered with.
     """
 
     kind: Literal["approved", "rejected", "edited", "expired"]
@@ -75,10 +77,18 @@ class RunRequest:
         parent_run_id: The failed or cancelled run that this one goes on from.
         turns: Model calls that this run has finished already.
         usage: What they took.
-        decisions: By `call_id`, for calls that waited for approval.
+        decisions: What humans said: by `call_id` to calls that waited for approval, by
+            `approval_id` to a graph's interrupts.
         started: Ids of calls whose `tool.started` is in the log without an outcome.
         timeout: Seconds until the run is cancelled with reason `timeout`; None for the
             runnable's own limit.
+        path: The path that its events carry; empty for a root, whose path is its own name.
+        state: For a graph: the first values of its keys. Without it, they come from `history`.
+        checkpoint: For a graph: where to go on from.
+        journal: What the run has reported already (since `checkpoint`, if there is one) and needs
+            in order to go on: the events of `runtime.journal.JOURNALED`, at any depth, in order.
+        save: For a graph: keeps a checkpoint after each superstep.
+        cancel: Where to look whether the run is to stop after its current step.
     """
 
     run_id: str
@@ -92,6 +102,12 @@ class RunRequest:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     started: frozenset[str] = frozenset()
     timeout: float | None = None
+    path: tuple[str, ...] = ()
+    state: Mapping[str, Any] | None = None
+    checkpoint: Checkpoint | None = None
+    journal: tuple[Event, ...] = ()
+    save: Callable[[Checkpoint], Awaitable[None]] | None = None
+    cancel: CancelToken | None = None
 
 
 class Runnable(Protocol):
@@ -116,7 +132,7 @@ class Runnable(Protocol):
     def tool_infos(self) -> tuple[ToolInfo, ...]:
         """Return its tools, as clients see them."""
 
-    async def run(self, request: RunRequest, emit: Emit) -> None:
+    async def execute(self, request: RunRequest, emit: Emit) -> None:
         """Do the run and report it.
 
         Emits `run.started` (if `request.announce`), then whatever happens, then exactly one of

@@ -159,7 +159,7 @@ class Session:
         error: ErrorInfo
         try:
             runnable = self._runnable(run.agent)
-            await runnable.run(self._request(run, runnable), partial(self._writer.emit, claim))
+            await runnable.execute(self._request(run, runnable), partial(self._writer.emit, claim))
             error = ErrorInfo(code="no_end", message="the agent returned without ending the run")
         except Fenced:
             return

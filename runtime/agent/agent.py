@@ -12,13 +12,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from runtime.agent.failure import CANCELLED, error_info, timed_out
 from runtime.agent.loop import Loop
-from runtime.agent.report import Reporter
 from runtime.errors import OptionsRefused, RuntimeFault
 from runtime.events import ErrorInfo, Event, RunCancelled, RunFailed
+from runtime.failure import CANCELLED, error_info, timed_out
 from runtime.models.base import Model
-from runtime.models.retry import RetryPolicy
+from runtime.report import Reporter
+from runtime.retry import RetryPolicy
 from runtime.runnable import Emit, RunOptions, RunRequest, ToolInfo
 from runtime.tools import Tool
 
@@ -84,9 +84,9 @@ class Agent:
         """Let go of the model. Safe to call twice."""
         await self.model.aclose()
 
-    async def run(self, request: RunRequest, emit: Emit) -> None:
-        """Do a run and report it; the promises are those of `Runnable.run`."""
-        report = Reporter(emit, run_id=request.run_id, path=(self.name,))
+    async def execute(self, request: RunRequest, emit: Emit) -> None:
+        """Do a run and report it; the promises are those of `Runnable.execute`."""
+        report = Reporter(emit, run_id=request.run_id, path=request.path or (self.name,))
         limit = min((t for t in (self.timeout, request.timeout) if t is not None), default=None)
         clock = asyncio.timeout(limit)
         try:
@@ -160,5 +160,5 @@ def _failed(report: Reporter, error: Exception) -> list[Event]:
     info = error_info(error)
     return [
         *report.boundaries.closing(info),
-        RunFailed(run_id=report.run_id, path=report.path, error=info),
+        RunFailed(run_id=report.run_id, path=report.path, error=info).caused_by(error),
     ]

@@ -8,9 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.agent.failure import error_info
 from runtime.agent.plan import Doubt, Refuse, Run
-from runtime.agent.report import Reporter
 from runtime.errors import ToolFailed
 from runtime.events import (
     ErrorInfo,
@@ -20,10 +18,12 @@ from runtime.events import (
     ToolStarted,
     ToolUnknownOutcome,
 )
+from runtime.failure import error_info
 from runtime.history import UNKNOWN_OUTCOME, failure_text, result_text
 from runtime.messages import Message, ToolCall
+from runtime.plain import plain
+from runtime.report import Reporter
 from runtime.tools import ToolContext
-from runtime.tools.result import plain
 
 __all__ = ["execute"]
 
@@ -93,7 +93,7 @@ async def _run(plan: Run, report: Reporter, deadline: float | None) -> Message:
                 run_id=report.run_id,
                 path=report.path,
                 call_id=call.id,
-                data=plain(data, tool.name),
+                data=plain(data, f"tool {tool.name!r}"),
             )
         )
 
@@ -120,7 +120,7 @@ def _tool_error(name: str, failure: Exception) -> ErrorInfo:
         return error_info(failure)
     _logger.error("tool %r failed", name, exc_info=failure)
     text = f"{type(failure).__name__}: {failure}" if str(failure) else type(failure).__name__
-    return ErrorInfo(code="tool_error", message=plain(text, name))
+    return ErrorInfo(code="tool_error", message=plain(text, f"tool {name!r}"))
 
 
 async def _fail(call: ToolCall, error: ErrorInfo, report: Reporter) -> Message:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from runtime.agent.execute import execute
 from runtime.agent.plan import Ask, plan
-from runtime.agent.report import Reporter, new_id
 from runtime.agent.speech import Speech
 from runtime.agent.step import ask
 from runtime.errors import StepLimitExceeded
@@ -21,7 +20,8 @@ from runtime.events import (
 from runtime.history import legal, pending_calls
 from runtime.messages import Message, ToolCall, Usage
 from runtime.models.base import Model, ModelRequest
-from runtime.models.retry import RetryPolicy
+from runtime.report import Reporter, new_id
+from runtime.retry import RetryPolicy
 from runtime.runnable import RunOptions, RunRequest
 from runtime.tools import Tool
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from runtime.agent.failure import error_info
 from runtime.errors import ToolFailed, ToolUnknown
 from runtime.events import ErrorInfo
+from runtime.failure import error_info
 from runtime.messages import ToolCall
 from runtime.runnable import Decision
 from runtime.tools import Tool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from runtime.agent.report import new_id
 from runtime.errors import ModelSpokeNonsense
 from runtime.events import (
     Event,
@@ -20,6 +19,7 @@ from runtime.events import (
 from runtime.messages import ToolCall
 from runtime.models.base import Delta, Finish, ReasoningText, Text, ToolCallFragment
 from runtime.models.fold import Answer, CallDraft
+from runtime.report import new_id
 
 __all__ = ["Speech"]
 

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 
-from runtime.agent.failure import error_info
-from runtime.agent.report import Reporter
 from runtime.agent.speech import Speech
 from runtime.errors import ModelError
 from runtime.events import ModelCompleted, ModelFailed, ModelRetrying, ModelStarted
+from runtime.failure import error_info
 from runtime.models.base import Finish, Model, ModelRequest
-from runtime.models.retry import RetryPolicy
+from runtime.report import Reporter
+from runtime.retry import RetryPolicy
 
 __all__ = ["ask"]
 

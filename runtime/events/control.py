@@ -49,13 +49,13 @@ class GuardrailTripped(RunEvent):
 
 
 class CheckpointSaved(RunEvent):
-    """A run can go on from here: the state after the event with seq `at_seq` was kept."""
+    """A run can go on from here. `at_seq` is the seq up to which the state was kept, if in a log."""
 
     type: Literal["checkpoint.saved"] = "checkpoint.saved"
     checkpoint_id: str
     node: str | None = None
     superstep: int | None = None
-    at_seq: int
+    at_seq: int | None = None
 
 
 class Custom(EventBase):

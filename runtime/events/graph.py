@@ -57,13 +57,17 @@ class NodeUpdate(RunEvent):
 
 
 class NodeCompleted(RunEvent):
-    """A node is done; `duration_ms` is the time that it took."""
+    """A node is done; `duration_ms` is the time that it took.
+
+    `targets` names the nodes that it chose to go to; without them, it goes to all it may go to.
+    """
 
     type: Literal["node.completed"] = "node.completed"
     node: str
     kind: NodeKind = "node"
     updates: Mapping[str, Any] | None = None
     result: Any = None
+    targets: tuple[str, ...] | None = None
     state: Mapping[str, Any] | None = None
     duration_ms: float
 

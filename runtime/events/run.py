@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import PrivateAttr
+
 from runtime.events.base import ErrorInfo, RunEvent
 from runtime.messages import Usage
 
@@ -50,6 +52,18 @@ class RunFailed(RunEvent):
 
     type: Literal["run.failed"] = "run.failed"
     error: ErrorInfo
+    _exception: BaseException | None = PrivateAttr(default=None)
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What was raised, in the process where it was; it is never written anywhere."""
+        return self._exception
+
+    def caused_by(self, exception: BaseException) -> RunFailed:
+        """Return the same event, knowing what was raised."""
+        event = self.model_copy()
+        event._exception = exception  # noqa: SLF001 - its own
+        return event
 
 
 class RunCancelled(RunEvent):

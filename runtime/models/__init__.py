@@ -14,8 +14,8 @@ from runtime.models.base import (
     Text,
     ToolCallFragment,
 )
-from runtime.models.retry import RetryPolicy
 from runtime.models.scripted import Cue, Pause, Script, ScriptedModel, call_tools, say
+from runtime.retry import RetryPolicy
 
 __all__ = [
     "Cue",

@@ -14,10 +14,10 @@ from typing import Any, overload
 from pydantic import BaseModel, ValidationError
 
 from runtime.errors import ArgumentsInvalid, ToolTimedOut
+from runtime.plain import plain
 from runtime.runnable import ToolInfo
 from runtime.tools.call import call
 from runtime.tools.context import Report, ToolContext
-from runtime.tools.result import plain
 from runtime.tools.signature import Signature, json_schema, signature
 
 __all__ = ["NeedsApproval", "Tool", "tool"]
@@ -132,7 +132,7 @@ class Tool:
             if self.timeout is not None and clock.expired():
                 raise ToolTimedOut(self.name, self.timeout) from error
             raise
-        return plain(result, self.name)
+        return plain(result, f"tool {self.name!r}")
 
 
 @overload

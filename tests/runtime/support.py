@@ -75,7 +75,7 @@ async def run(agent: Agent, asked: RunRequest | None = None) -> Log:
     """Run to the end and check what holds for every run."""
     log = Log()
     async with asyncio.timeout(PATIENCE):
-        await agent.run(asked or request(), log.emit)
+        await agent.execute(asked or request(), log.emit)
     check_ended(log)
     return log
 

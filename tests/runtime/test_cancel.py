@@ -57,7 +57,7 @@ async def cancelled(
     goes on. A tool runs in a task of its own and says itself that it was `reached`.
     """
     log = Log()
-    task = asyncio.create_task(agent.run(request(), log.emit))
+    task = asyncio.create_task(agent.execute(request(), log.emit))
     await log.until(when, count)
     async with asyncio.timeout(PATIENCE):
         if reached is not None:
@@ -176,7 +176,7 @@ async def test_cancelling_again_while_it_ends_changes_nothing() -> None:
         await log.emit(event)
 
     agent = Agent("a", model([Text("Hel"), Pause(60)]))
-    task = asyncio.create_task(agent.run(request(), slow_to_end))
+    task = asyncio.create_task(agent.execute(request(), slow_to_end))
     await log.until(MessageDelta)
     task.cancel()
     async with asyncio.timeout(PATIENCE):
@@ -202,7 +202,7 @@ async def test_cancelling_while_the_end_is_reported_does_not_make_a_second_one()
             await go_on.wait()
         await log.emit(event)
 
-    task = asyncio.create_task(Agent("a", model(say("ok"))).run(request(), slow_to_end))
+    task = asyncio.create_task(Agent("a", model(say("ok"))).execute(request(), slow_to_end))
     async with asyncio.timeout(PATIENCE):
         await ending.wait()
         task.cancel()
@@ -258,7 +258,7 @@ async def broken_at(agent: Agent, kind: Any) -> list[str]:
 
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(LogIsGone):
-            await agent.run(request(), emit)
+            await agent.execute(request(), emit)
     return given
 
 
@@ -312,5 +312,5 @@ async def test_a_log_that_is_cancelled_itself_is_a_log_that_fails() -> None:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await Agent("a", model(say("ok"))).run(request(), emit)
+        await Agent("a", model(say("ok"))).execute(request(), emit)
     assert given[-1] == "message.delta"

@@ -12,7 +12,7 @@ from runtime.errors import ModelRefused, ModelSpokeNonsense, ModelUnavailable
 from runtime.messages import ToolCall, Usage
 from runtime.models.base import Finish, ReasoningText, Text, ToolCallFragment
 from runtime.models.fold import fold
-from runtime.models.retry import RetryPolicy
+from runtime.retry import RetryPolicy
 
 
 def test_text_and_reasoning_are_joined_apart() -> None:

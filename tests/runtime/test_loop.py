@@ -184,7 +184,7 @@ async def test_calls_of_one_answer_run_at_the_same_time_and_one_failing_stops_no
     model = ScriptedModel([call_tools(*calls), say("ok")])
     log = Log()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
-        group.create_task(Agent("a", model, tools=[look]).run(request(), log.emit))
+        group.create_task(Agent("a", model, tools=[look]).execute(request(), log.emit))
         await running["A"].wait()
         await running["B"].wait()
         gates["A"].set()
@@ -215,7 +215,7 @@ async def test_a_tool_starts_only_when_its_start_is_in_the_log() -> None:
         await log.emit(event)
 
     model = ScriptedModel([call_tools(call("c1", "act", "{}")), say("ok")])
-    await Agent("a", model, tools=[act]).run(request(), slow_log)
+    await Agent("a", model, tools=[act]).execute(request(), slow_log)
     assert ran_before_commit == [False]
     assert log.one(ToolStarted).idempotency_key == "run_1:c1"
 

@@ -321,7 +321,7 @@ async def test_cancelling_a_run_closes_the_connection(provider: Provider, *, ope
     provider.pieces = [*HELLO, asyncio.Event()] if opened else [asyncio.Event()]
     model = await provider.model()
     log = Log()
-    task = asyncio.create_task(Agent("a", model).run(request(), log.emit))
+    task = asyncio.create_task(Agent("a", model).execute(request(), log.emit))
     async with asyncio.timeout(PATIENCE):
         if opened:
             await log.until(MessageDelta)

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from runtime import ArgumentsInvalid, Tool, ToolContext, ToolFailed, ToolTimedOut, tool
-from runtime.tools.result import plain
+from runtime.plain import plain
 from tests.runtime.support import PATIENCE
 
 

@@ -99,7 +99,7 @@ class Puppet:
     def tool_infos(self) -> tuple[ToolInfo, ...]:
         return ()
 
-    async def run(self, request: RunRequest, emit: Emit) -> None:
+    async def execute(self, request: RunRequest, emit: Emit) -> None:
         part = Part(request, emit)
         self.parts.append(part)
         self.came.set()

@@ -1,4 +1,4 @@
-"""Tool results as plain JSON."""
+"""Any Python value as plain JSON data."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from pydantic_core import to_json
 __all__ = ["plain"]
 
 _logger = logging.getLogger(__name__)
+_ATOMS = (str, bool, int, type(None))
+_INT64 = 2**63
 
 
-def plain(value: Any, tool: str) -> Any:
+def plain(value: Any, speaker: str) -> Any:
     """Return a value as plain JSON data; never fails.
 
-    Models, dataclasses, dates, bytes (base64) and the like are written as pydantic writes them. What
-    cannot be written becomes a placeholder that names its type, and is logged.
+    Models, dataclasses, dates (RFC 3339), bytes (base64) and the like are written as pydantic writes
+    them. What cannot be written becomes a placeholder that names its type, and is logged.
+
+    Args:
+        value: What somebody reported or returned.
+        speaker: Who, for the log.
     """
 
     def placeholder(part: Any) -> str:
-        _logger.warning("tool %r returned a %s, which is no JSON", tool, type(part).__name__)
+        _logger.warning("%s gave a %s, which is no JSON", speaker, type(part).__name__)
         return f"<{type(part).__name__}>"
 
     try:

@@ -1,0 +1,3 @@
+"""Agents and tools of other frameworks, with the real libraries."""
+
+from __future__ import annotations

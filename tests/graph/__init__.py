@@ -1,0 +1,3 @@
+"""Graphs: keys, commands, supersteps, checkpoints, runners."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Model providers against their real wires."""
+
+from __future__ import annotations
