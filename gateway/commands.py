@@ -98,11 +98,15 @@ class Send(_Command):
 
 
 class Cancel(_Command):
-    """End the active run, or the named one; queued ones too."""
+    """End the active run, or the named one; queued ones too.
+
+    Attributes:
+        mode: `after_step` lets the run finish its current step first.
+    """
 
     type: Literal["cancel"]
     run_id: str | None = None
-    mode: Literal["now"] = "now"
+    mode: Literal["now", "after_step"] = "now"
 
 
 class ApprovalDecision(_Asked):

@@ -17,8 +17,10 @@ outside or died with its process. Both therefore close in the same way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
 from runtime.events import (
     AgentCompleted,
@@ -65,6 +67,48 @@ class _Text(Generic[_Opening]):
         return "".join(self.parts)
 
 
+_MESSAGE = ("messages", attrgetter("message_id"))
+_REASONING = ("reasoning", attrgetter("message_id"))
+_TOOL_CALL = ("tool_calls", attrgetter("call_id"))
+_TOOL = ("tools", attrgetter("call_id"))
+_APPROVAL = ("approvals", attrgetter("approval_id"))
+_NODE = ("nodes", attrgetter("path", "node"))
+_SUPERSTEP = ("supersteps", attrgetter("path", "index"))
+_AGENT = ("agents", attrgetter("path", "agent"))
+
+# Looked up by class, because every event of every run is looked up.
+_OPENS: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {
+    MessageStarted: _MESSAGE,
+    ReasoningStarted: _REASONING,
+    ToolCallStarted: _TOOL_CALL,
+    ToolStarted: _TOOL,
+    ApprovalRequested: _APPROVAL,
+    NodeStarted: _NODE,
+    SuperstepStarted: _SUPERSTEP,
+    AgentStarted: _AGENT,
+}
+_CLOSES: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {
+    MessageCompleted: _MESSAGE,
+    ReasoningCompleted: _REASONING,
+    ToolCallReady: _TOOL_CALL,
+    ToolCompleted: _TOOL,
+    ToolFailedEvent: _TOOL,
+    ToolUnknownOutcome: _TOOL,
+    ApprovalResolved: _APPROVAL,
+    NodeCompleted: _NODE,
+    NodeFailed: _NODE,
+    SuperstepCompleted: _SUPERSTEP,
+    AgentCompleted: _AGENT,
+}
+_MAY_RETRY: set[type[Any]] = {ToolFailedEvent, NodeFailed}
+_IN_PIECES: set[type[Any]] = {MessageStarted, ReasoningStarted, ToolCallStarted}
+_GOES_ON: dict[type[Any], tuple[str, Callable[[Any], Any], Callable[[Any], str]]] = {
+    MessageDelta: (*_MESSAGE, attrgetter("text")),
+    ReasoningDelta: (*_REASONING, attrgetter("text")),
+    ToolCallDelta: (*_TOOL_CALL, attrgetter("arguments")),
+}
+
+
 class Boundaries:
     """A fold over the events of one run. `note` each event; `closing` gives what is missing."""
 
@@ -78,58 +122,21 @@ class Boundaries:
         self.supersteps: dict[tuple[tuple[str, ...], int], SuperstepStarted] = {}
         self.agents: dict[tuple[tuple[str, ...], str], AgentStarted] = {}
 
-    def note(self, event: Event) -> None:  # noqa: C901, PLR0912, PLR0915 - one table, read as one
+    def note(self, event: Event) -> None:
         """Take one event of the run into account."""
-        match event:
-            case MessageStarted():
-                self.messages[event.message_id] = _Text(event)
-            case MessageDelta():
-                if message := self.messages.get(event.message_id):
-                    message.parts.append(event.text)
-            case MessageCompleted():
-                self.messages.pop(event.message_id, None)
-            case ReasoningStarted():
-                self.reasoning[event.message_id] = _Text(event)
-            case ReasoningDelta():
-                if thought := self.reasoning.get(event.message_id):
-                    thought.parts.append(event.text)
-            case ReasoningCompleted():
-                self.reasoning.pop(event.message_id, None)
-            case ToolCallStarted():
-                self.tool_calls[event.call_id] = _Text(event)
-            case ToolCallDelta():
-                if call := self.tool_calls.get(event.call_id):
-                    call.parts.append(event.arguments)
-            case ToolCallReady():
-                self.tool_calls.pop(event.call_id, None)
-            case ToolStarted():
-                self.tools[event.call_id] = event
-            case ToolFailedEvent():
-                if not event.will_retry:
-                    self.tools.pop(event.call_id, None)
-            case ToolCompleted() | ToolUnknownOutcome():
-                self.tools.pop(event.call_id, None)
-            case ApprovalRequested():
-                self.approvals[event.approval_id] = event
-            case ApprovalResolved():
-                self.approvals.pop(event.approval_id, None)
-            case NodeStarted():
-                self.nodes[event.path, event.node] = event
-            case NodeCompleted():
-                self.nodes.pop((event.path, event.node), None)
-            case NodeFailed():
-                if not event.will_retry:
-                    self.nodes.pop((event.path, event.node), None)
-            case SuperstepStarted():
-                self.supersteps[event.path, event.index] = event
-            case SuperstepCompleted():
-                self.supersteps.pop((event.path, event.index), None)
-            case AgentStarted():
-                self.agents[event.path, event.agent] = event
-            case AgentCompleted():
-                self.agents.pop((event.path, event.agent), None)
-            case _:
-                pass
+        kind: type[Any] = event.__class__
+        if (opening := _OPENS.get(kind)) is not None:
+            what, key = opening
+            said: Any = event
+            getattr(self, what)[key(event)] = _Text(said) if kind in _IN_PIECES else event
+        elif (closing := _CLOSES.get(kind)) is not None:
+            if kind not in _MAY_RETRY or not event.will_retry:  # type: ignore[union-attr]  # they have it
+                what, key = closing
+                getattr(self, what).pop(key(event), None)
+        elif (going_on := _GOES_ON.get(kind)) is not None:
+            what, key, piece = going_on
+            if (text := getattr(self, what).get(key(event))) is not None:
+                text.parts.append(piece(event))
 
     def closing(self, error: ErrorInfo) -> list[Event]:
         """Return the events that close all that is open because the run ends for `error`.

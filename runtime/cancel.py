@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -40,10 +41,10 @@ class CancelToken:
                 return
             self.reason = reason
             self._aborted.set()
-            watchers = list(self._watchers.values())
-        for loop, callback in watchers:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(callback)
+            watchers = [(key, loop) for key, (loop, _) in self._watchers.items()]
+        for key, loop in watchers:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and all in it is over
+                loop.call_soon_threadsafe(self._tell, key)
 
     def stop_after_step(self) -> None:
         """Stop at the next boundary: after the current model call and its tools, or superstep.
@@ -66,6 +67,13 @@ class CancelToken:
                 return lambda: self._forget(key)
         handle = loop.call_soon(callback)
         return handle.cancel
+
+    def _tell(self, key: object) -> None:
+        """Call a watcher, unless it was taken back meanwhile."""
+        with self._lock:
+            watcher = self._watchers.pop(key, None)
+        if watcher is not None:
+            watcher[1]()
 
     def _forget(self, key: object) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from runtime.events import (
     Event,
     ModelCompleted,
     NodeCompleted,
+    NodeFailed,
     ToolCompleted,
     ToolFailedEvent,
     ToolStarted,
@@ -31,6 +32,7 @@ JOURNALED = (
     AgentHandoff,
     ApprovalRequested,
     NodeCompleted,
+    NodeFailed,
 )
 """What a journal holds."""
 
@@ -53,4 +55,4 @@ def spoken_below(path: Sequence[str]) -> bool:
     An agent that another one called as a tool has a path with `call_id:name` in it, and speaks to
     its caller. The nodes of a graph, and the agents in them, speak for the graph.
     """
-    return any(":" in part for part in path)
+    return len(path) > 1 and any(":" in part for part in path[1:])

@@ -92,6 +92,7 @@ async def run_below(
         checkpoint=None,
         journal=journal,
         save=None,
+        cancel=None,  # it is part of a step of the outer run, and a step is finished
     )
     end: Event | None = None
 

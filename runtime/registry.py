@@ -1,25 +1,111 @@
-"""What is served: runnables by name."""
+"""What is served: runnables by name; and talking to one of them in plain text."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from runtime.agent import Agent
-from runtime.errors import AgentUnknown
+from runtime.cancel import CancelToken
+from runtime.errors import AgentUnknown, RunFault, RuntimeFault
+from runtime.events import Event, MessageDelta, RunInterrupted
+from runtime.journal import spoken_below
+from runtime.messages import Message
 from runtime.models.base import Starts
-from runtime.runnable import Runnable
+from runtime.report import new_id
+from runtime.run_stream import RunStream
+from runtime.runnable import Runnable, RunRequest
+from runtime.streaming import Input, Options, checked_options, conversation
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "ServedAgent", "get_agent", "set_default_registry"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _logger = logging.getLogger(__name__)
 
 
+class ServedAgent:
+    """A registered agent or graph, to talk to in plain text.
+
+    Attributes:
+        runnable: What answers.
+    """
+
+    def __init__(self, runnable: Runnable, config: Options = None) -> None:
+        """Take a runnable, and options that hold unless a chat says otherwise.
+
+        Raises:
+            OptionsRefused: If an option is unknown or out of range.
+        """
+        self.runnable = runnable
+        self._config = checked_options(runnable, config)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.runnable.name
+
+    def chat_stream(
+        self,
+        message: Input,
+        options: Options = None,
+        *,
+        history: Sequence[Message] = (),
+        cancel: CancelToken | None = None,
+        timeout: float | None = None,
+        **more: Any,
+    ) -> RunStream[str]:
+        """Stream the answer: pieces of text, and nothing else.
+
+        Tools, and agents below this one, work in silence. An error is raised after what came before
+        it; one that comes before the first piece is raised before it.
+
+        Args:
+            message: What the user says.
+            options: For this chat: by name, or by camelCase alias.
+            history: What was said before.
+            cancel: Stops the run.
+            timeout: Seconds that it may take.
+            more: Options by name; they win over `options`.
+
+        Raises:
+            OptionsRefused: At once, if an option is unknown or out of range.
+            RunAborted: If it was cancelled.
+            RunTimeout: If it was not done in time.
+            RunFault: With code `approval_required`, if it waits for a human: nobody can be asked
+                here.
+            Exception: What made it fail.
+        """
+        request = RunRequest(
+            run_id=new_id("run"),
+            history=(*history, *conversation(message)),
+            options=checked_options(self.runnable, self._config, options, more),
+            timeout=timeout,
+            cancel=cancel,
+        )
+        return RunStream(self.runnable, request, _text, cancel=cancel)
+
+    async def chat(self, message: Input, options: Options = None, **how: Any) -> str:
+        """Return the whole answer; arguments and errors are those of `chat_stream`."""
+        pieces = [piece async for piece in self.chat_stream(message, options, **how)]
+        return "".join(pieces)
+
+
+def _text(event: Event) -> str | None:
+    if isinstance(event, MessageDelta):
+        return None if spoken_below(event.path) else event.text
+    if isinstance(event, RunInterrupted):
+        raise RunFault("approval_required", "the run waits for a human, who cannot be asked here")
+    return None
+
+
 class Registry:
-    """Runnables by name, in the order in which they were registered. The first is the default."""
+    """Runnables by name, in the order in which they were registered. The first is the default.
+
+    It may change at any time; what changed holds from the next look-up on.
+    """
 
     def __init__(self, *runnables: Runnable) -> None:
         """Register these; see `register`."""
@@ -41,6 +127,43 @@ class Registry:
             raise ValueError(f"the name {runnable.name!r} is registered already")
         self._runnables[runnable.name] = runnable
 
+    def replace(self, runnable: Runnable) -> Runnable:
+        """Put a runnable in the place of the one with its name, and return that one, still open.
+
+        Raises:
+            AgentUnknown: If there is none.
+        """
+        before = self.get(runnable.name)
+        self._runnables[runnable.name] = runnable
+        return before
+
+    def remove(self, name: str) -> Runnable:
+        """Take a runnable out and return it, still open.
+
+        Raises:
+            AgentUnknown: If there is none of that name.
+        """
+        runnable = self.get(name)
+        del self._runnables[name]
+        return runnable
+
+    def make_default(self) -> None:
+        """Make this the registry of the module's `get_agent`."""
+        set_default_registry(self)
+
+    async def get_agent(self, name: str | None = None, config: Options = None) -> ServedAgent:
+        """Return the agent of that name, ready to talk to; without a name, the default.
+
+        Args:
+            name: Its name.
+            config: Options that hold unless a chat says otherwise.
+
+        Raises:
+            AgentUnknown: If there is none; the text names those that exist.
+            OptionsRefused: If an option is unknown or out of range.
+        """
+        return ServedAgent(self.get(name), config)
+
     def get(self, name: str | None = None) -> Runnable:
         """Return the runnable of that name; without a name, the default.
 
@@ -61,23 +184,24 @@ class Registry:
         return len(self._runnables)
 
     async def start(self) -> None:
-        """Let every model that can get ready do so, all at once.
+        """Let every model that can get ready do so, all at once, those of agents below too.
 
         What cannot is logged and does not keep the others back. It can be cancelled.
         """
-        models = {id(agent.model): agent.model for agent in self if isinstance(agent, Agent)}
+        agents = (runnable for runnable in _reachable(self) if isinstance(runnable, Agent))
+        models = {id(agent.model): agent.model for agent in agents}
         async with asyncio.TaskGroup() as group:
             for model in models.values():
                 if isinstance(model, Starts):
                     group.create_task(_start(model))
 
     async def aclose(self) -> None:
-        """Close all, each once, and once each model that several agents share.
+        """Close all, each once, and once each model that several agents share; those below too.
 
         What cannot be closed is logged and does not keep the others open. Safe to call twice.
         """
         closers: dict[int, Callable[[], Awaitable[None]]] = {}
-        for runnable in self:
+        for runnable in _reachable(self):
             owner = runnable.model if isinstance(runnable, Agent) else runnable
             closers[id(owner)] = owner.aclose
         for aclose in closers.values():
@@ -87,8 +211,41 @@ class Registry:
                 _logger.exception("something could not be closed")
 
 
+def _reachable(runnables: Iterable[Runnable]) -> list[Runnable]:
+    """Return these and all agents and graphs that they may run, as far as agents tell."""
+    found = list(runnables)
+    for runnable in found:  # which grows meanwhile
+        if isinstance(runnable, Agent):
+            below: list[Runnable] = [h.target for h in runnable.handoffs_by_tool.values()]
+            below += [tool.runnable for tool in runnable.tools if tool.runnable is not None]
+            found += [other for other in below if not any(other is known for known in found)]
+    return found
+
+
 async def _start(model: Starts) -> None:
     try:
         await model.start()
     except Exception as error:  # noqa: BLE001 - the first run will fail and say why
         _logger.warning("a model could not get ready: %s", error)
+
+
+_default: Registry | None = None
+
+
+def set_default_registry(registry: Registry | None) -> None:
+    """Say which registry the module's `get_agent` looks in; None for none."""
+    global _default  # noqa: PLW0603 - there is one default in a process, and only this sets it
+    _default = registry
+
+
+async def get_agent(name: str | None = None, config: Options = None) -> ServedAgent:
+    """Return an agent of the default registry; see `Registry.get_agent`.
+
+    Raises:
+        RuntimeFault: If no registry is the default.
+        AgentUnknown: If there is no such agent.
+        OptionsRefused: If an option is unknown or out of range.
+    """
+    if _default is None:
+        raise RuntimeFault("no registry is the default; call make_default() of one")
+    return await _default.get_agent(name, config)

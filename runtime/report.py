@@ -29,6 +29,8 @@ class Reporter:
         path: From the root to the agent.
         boundaries: What is open.
         failure: What `emit` raised, if it did.
+        emit: Takes the events, and looks at nothing.
+        ended: Whether the last event is reported, or is being reported.
     """
 
     def __init__(self, emit: Emit, *, run_id: str, path: tuple[str, ...]) -> None:
@@ -36,7 +38,8 @@ class Reporter:
         self.path = path
         self.boundaries = Boundaries()
         self.failure: BaseException | None = None
-        self._emit = emit
+        self.ended = False
+        self.emit = emit
 
     async def __call__(self, event: Event) -> None:
         """Report one event.
@@ -44,18 +47,22 @@ class Reporter:
         Raises:
             BaseException: Whatever `emit` raises, now or at an earlier event.
         """
-        self.check()
+        if self.failure is not None:
+            raise self.failure
         self.boundaries.note(event)
         try:
-            await self._emit(event)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or not task.cancelling():  # `emit` itself was cancelled, not the run
-                self.failure = error
-            raise
+            await self.emit(event)
         except BaseException as error:
-            self.failure = error
+            self.broken(error)
             raise
+
+    def broken(self, error: BaseException) -> None:
+        """Know what `emit` raised: nothing more can be reported, unless the run was cancelled."""
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the run, and not `emit` itself
+                return
+        self.failure = error
 
     def check(self) -> None:
         """Raise what `emit` raised, if it did."""
@@ -69,10 +76,15 @@ class Reporter:
     async def end(self, events: Iterable[Event]) -> None:
         """Report the last events of a run, all of them, also when the task is cancelled meanwhile.
 
+        A run ends once: a later call does nothing.
+
         Raises:
             asyncio.CancelledError: After the last event, if the task was cancelled meanwhile.
             BaseException: Whatever `emit` raises.
         """
+        if self.ended:
+            return
+        self.ended = True
 
         async def say() -> None:
             for event in events:

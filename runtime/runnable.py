@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from runtime.cancel import CancelToken
 from runtime.checkpoint import Checkpoint
@@ -27,9 +28,18 @@ Awaiting it is the back-pressure: when the log is slow, the run waits.
 
 
 class RunOptions(BaseModel):
-    """What a caller may set for one run. An agent may take more by using a subclass."""
+    """What a caller may set for one run. An agent may take more by using a subclass.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    Each option may be given by its name or in camelCase (`maxTokens`), those of subclasses too.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        loc_by_alias=False,  # errors name an option as we do
+    )
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)

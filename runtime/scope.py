@@ -18,7 +18,7 @@ from runtime.outbox import Outbox
 from runtime.plain import plain
 from runtime.runnable import RunRequest
 
-__all__ = ["Scope", "StreamWriter", "current_scope", "emit", "get_stream_writer", "write"]
+__all__ = ["Scope", "StreamWriter", "current_scope", "emit", "enter", "get_stream_writer", "write"]
 
 _current: ContextVar[Scope | None] = ContextVar("tidegate_scope", default=None)
 
@@ -57,7 +57,7 @@ class Scope:
                 run_id=self.request.run_id,
                 path=self.path[:-1],
                 node=self.node,
-                updates=plain(dict(updates), f"node {self.node!r}"),
+                updates=_fields(updates, f"node {self.node!r}"),
             )
         if self.call_id is not None:
             return ToolProgress(
@@ -100,6 +100,16 @@ class StreamWriter:
             RunAborted: If the node or tool is over.
         """
         await self._scope.outbox.send(self._scope.update(updates))
+
+
+def _fields(updates: Mapping[str, Any], speaker: str) -> dict[str, Any]:
+    """Return updates as plain JSON; what cannot be written at all, under one name."""
+    data = plain(dict(updates), speaker)
+    return data if isinstance(data, dict) else {"updates": data}
+
+
+enter: Callable[[Scope], object] = _current.set
+"""Make a scope the current one for the rest of the task, which is the caller's own."""
 
 
 def current_scope() -> Scope | None:

@@ -23,6 +23,7 @@ from runtime.events import (
     ToolUnknownOutcome,
 )
 from runtime.history import UNKNOWN_OUTCOME, failure_text, result_text
+from runtime.journal import spoken_below
 from runtime.messages import Message, Usage
 
 __all__ = ["Transcript"]
@@ -30,6 +31,9 @@ __all__ = ["Transcript"]
 
 class Transcript:
     """A fold over the events at one path; `note` each event of the run, in order.
+
+    With `whole`, all that is spoken in the run counts: the nodes of a graph, and the agents in them,
+    speak for the graph.
 
     Attributes:
         path: Whose events count. Empty until the first event, whose path is then taken.
@@ -42,8 +46,11 @@ class Transcript:
         finish_reason: Of the last model call.
     """
 
-    def __init__(self, history: Sequence[Message] = (), path: Sequence[str] = ()) -> None:
+    def __init__(
+        self, history: Sequence[Message] = (), path: Sequence[str] = (), *, whole: bool = False
+    ) -> None:
         self.path = tuple(path)
+        self._whole = whole
         self.messages: list[Message] = list(history)
         self.turns = 0
         self.usage = Usage()
@@ -74,7 +81,7 @@ class Transcript:
                 self.approvals.pop(event.approval_id, None)
             case _:
                 pass
-        if event.path == self.path:
+        if event.path == self.path or (self._whole and not spoken_below(event.path)):
             self._note_own(event)
 
     def _note_own(self, event: Event) -> None:
@@ -101,7 +108,7 @@ class Transcript:
                 pass
 
     def _said(self, event: ModelCompleted) -> None:
-        self.turns = event.turn
+        self.turns = self.turns + 1 if self._whole else event.turn
         self.finish_reason = event.finish_reason
         self.messages.append(
             Message(

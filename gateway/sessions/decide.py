@@ -30,8 +30,10 @@ from runtime.events import (
     RunAttemptStarted,
     RunCancelled,
     RunFailed,
+    RunInterrupted,
     RunResumed,
     RunStarted,
+    RunStopRequested,
 )
 from runtime.events import SessionClosed as SessionClosedEvent
 from runtime.messages import Message
@@ -40,12 +42,14 @@ __all__ = [
     "MAX_ATTEMPTS",
     "Decide",
     "Decided",
+    "KindOf",
     "NewIds",
     "cancel",
     "close",
     "continue_run",
     "end",
     "fail",
+    "pause",
     "send",
     "take_over",
 ]
@@ -55,6 +59,10 @@ MAX_ATTEMPTS = 3
 
 CANCELLED = ErrorInfo(code="cancelled", message="the run was cancelled")
 TAKEN_OVER = ErrorInfo(code="taken_over", message="the server stopped in the middle of this")
+
+
+KindOf = Callable[[str], Literal["agent", "graph"]]
+"""Tells what the runnable of a name is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +82,14 @@ class Decided:
         run_id: The run that the command was about.
         begins: The run that starts, or goes on, with this append.
         ends: The run that is over, or pauses, with this append.
+        stops: The run that is to end after its current step.
     """
 
     events: tuple[Event, ...] = ()
     run_id: str | None = None
     begins: str | None = None
     ends: str | None = None
+    stops: str | None = None
 
 
 def _check_open(state: SessionState) -> None:
@@ -87,7 +97,21 @@ def _check_open(state: SessionState) -> None:
         raise SessionClosed(state.session_id)
 
 
-def send(state: SessionState, command: Send, ids: NewIds) -> Decided:
+def _started(
+    run_id: str, name: str, kind: str, options: dict[str, Any] | None, parent: str | None = None
+) -> RunStarted:
+    """Return the event that starts a run of an agent or a graph."""
+    return RunStarted(
+        run_id=run_id,
+        agent=name if kind == "agent" else None,
+        graph=name if kind == "graph" else None,
+        options=options,
+        parent_run_id=parent,
+        path=(name,),
+    )
+
+
+def send(state: SessionState, command: Send, ids: NewIds, kind_of: KindOf) -> Decided:
     """Start a run for a new input, or put it into the queue.
 
     Raises:
@@ -108,7 +132,7 @@ def send(state: SessionState, command: Send, ids: NewIds) -> Decided:
             options=options,
             timeout=command.timeout,
         )
-        started = RunStarted(run_id=ids.run_id, agent=agent, options=options, path=(agent,))
+        started = _started(ids.run_id, agent, kind_of(agent), options)
         return Decided((accepted, started), run_id=ids.run_id, begins=ids.run_id)
     if command.policy == "reject":
         raise RunActive(state.current)
@@ -124,7 +148,7 @@ def send(state: SessionState, command: Send, ids: NewIds) -> Decided:
     return Decided((queued,), run_id=ids.run_id)
 
 
-def next_input(state: SessionState) -> Decided:
+def next_input(state: SessionState, kind_of: KindOf) -> Decided:
     """Start the first input of the queue, if there is one."""
     if not state.queue:
         return Decided()
@@ -143,27 +167,45 @@ def next_input(state: SessionState) -> Decided:
                 options=options,
                 timeout=run.timeout,
             ),
-            RunStarted(run_id=item.run_id, agent=run.agent, options=options, path=(run.agent,)),
+            _started(item.run_id, run.agent, kind_of(run.agent), options),
         ),
         begins=item.run_id,
     )
 
 
-def end(state: SessionState, events: tuple[Event, ...], run_id: str) -> Decided:
-    """Append what ends a run, and start the next input with the same stroke."""
-    following = next_input(state)
+def end(state: SessionState, events: tuple[Event, ...], run_id: str, kind_of: KindOf) -> Decided:
+    """Append what ends a run, and start the next input with the same stroke.
+
+    A run that was asked to stop and did so names the command that asked.
+    """
+    last, run = events[-1], state.runs.get(run_id)
+    if isinstance(last, RunCancelled) and last.command_id is None and run is not None:
+        events = (*events[:-1], last.model_copy(update={"command_id": run.stopping}))
+    following = next_input(state, kind_of)
     return Decided(events + following.events, run_id=run_id, begins=following.begins, ends=run_id)
 
 
-def fail(state: SessionState, run: RunState, error: ErrorInfo) -> Decided:
+def pause(state: SessionState, interrupted: RunInterrupted) -> Decided:
+    """Let a run wait for a human; if all that it asks was settled meanwhile, it goes on at once."""
+    run = state.runs[interrupted.run_id]
+    pending = interrupted.pending
+    answered = any(id_ in run.settled_early for id_ in pending)
+    if not answered or any(id_ in state.approvals for id_ in pending):
+        return Decided((interrupted,), run_id=run.run_id, ends=run.run_id)
+    resumed = RunResumed(run_id=run.run_id, from_seq=state.seq)
+    return Decided((interrupted, resumed), run_id=run.run_id, begins=run.run_id, ends=run.run_id)
+
+
+def fail(state: SessionState, run: RunState, error: ErrorInfo, kind_of: KindOf) -> Decided:
     """End a run that cannot go on."""
     failed = RunFailed(run_id=run.run_id, error=error)
-    return end(state, (*state.open.closing(error), failed), run.run_id)
+    return end(state, (*state.open.closing(error), failed), run.run_id, kind_of)
 
 
-def cancel(state: SessionState, command: Cancel) -> Decided:
-    """End the current run, or the named one.
+def cancel(state: SessionState, command: Cancel, kind_of: KindOf) -> Decided:
+    """End the current run, or the named one: now, or after its current step.
 
+    A run that waits, in the queue or for a human, does no step and is over at once in both modes.
     Cancelling what is over already, or nothing at all, has no effect and is no error: whoever
     pressed stop wanted silence, and has it.
 
@@ -174,11 +216,14 @@ def cancel(state: SessionState, command: Cancel) -> Decided:
     if target is None:
         return Decided(run_id=state.last)
     if target == state.current:
+        run = state.runs[target]
+        if command.mode == "after_step" and run.status == "running":
+            return _stop_after_step(run, command)
         partial = "".join(said.text for said in state.open.messages.values()) or None
         cancelled = RunCancelled(
             run_id=target, reason="cancel", command_id=command.id, partial_output=partial
         )
-        return end(state, (*state.open.closing(CANCELLED), cancelled), target)
+        return end(state, (*state.open.closing(CANCELLED), cancelled), target, kind_of)
     queued = next((item for item in state.queue if item.run_id == target), None)
     if queued is not None:
         return Decided(
@@ -193,12 +238,22 @@ def cancel(state: SessionState, command: Cancel) -> Decided:
     raise RunUnknown(target)
 
 
+def _stop_after_step(run: RunState, command: Cancel) -> Decided:
+    """Ask a run to end after its step. Asking twice is asking once."""
+    if run.stopping is not None:
+        return Decided(run_id=run.run_id)
+    requested = RunStopRequested(run_id=run.run_id, command_id=command.id)
+    return Decided((requested,), run_id=run.run_id, stops=run.run_id)
+
+
 def continue_run(state: SessionState, command: Continue, ids: NewIds) -> Decided:
     """Settle approvals and resume; or go on after a cancelled or failed run.
 
+    An approval may be settled while the run is still at work elsewhere: see `pause`.
+
     Raises:
         ApprovalUnknown, ApprovalAlreadyResolved: For a decision that settles nothing.
-        RunActive: If a run is running.
+        RunActive: If a run is running, and nothing was decided.
         RunNotResumable: If there is nothing to go on with, or approvals are still open.
         RunUnknown: If the named run is neither the interrupted nor the last one.
         SessionClosed: If the session is closed.
@@ -211,6 +266,8 @@ def continue_run(state: SessionState, command: Continue, ids: NewIds) -> Decided
         raise RunUnknown(command.run_id or "")
     if run is not None and run.status == "interrupted":
         return _resume(state, command, run)
+    if run is not None and command.decisions:
+        return Decided(_resolved(command, run), run_id=run.run_id)
     if run is not None:
         raise RunActive(run.run_id)
     return _go_on(state, command, ids)
@@ -237,7 +294,20 @@ def _resume(state: SessionState, command: Continue, run: RunState) -> Decided:
     still_open = [id_ for id_ in state.approvals if id_ not in settled]
     if not settled and still_open:
         raise RunNotResumable(f"the run waits for a decision on: {', '.join(still_open)}")
-    events: list[Event] = [
+    events = _resolved(command, run)
+    if still_open:
+        return Decided(events, run_id=run.run_id)
+    resumed = RunResumed(
+        run_id=run.run_id,
+        from_seq=state.seq,
+        decisions=tuple(_shown(decision) for decision in settled.values()),
+    )
+    return Decided((*events, resumed), run_id=run.run_id, begins=run.run_id)
+
+
+def _resolved(command: Continue, run: RunState) -> tuple[Event, ...]:
+    decisions = {decision.approval_id: decision for decision in command.decisions}
+    return tuple(
         ApprovalResolved(
             run_id=run.run_id,
             approval_id=decision.approval_id,
@@ -246,18 +316,8 @@ def _resume(state: SessionState, command: Continue, run: RunState) -> Decided:
             message=decision.message,
             arguments=decision.arguments_text,
         )
-        for decision in settled.values()
-    ]
-    if still_open:
-        return Decided(tuple(events), run_id=run.run_id)
-    events.append(
-        RunResumed(
-            run_id=run.run_id,
-            from_seq=state.seq,
-            decisions=tuple(_shown(decision) for decision in settled.values()),
-        )
+        for decision in decisions.values()
     )
-    return Decided(tuple(events), run_id=run.run_id, begins=run.run_id)
 
 
 def _shown(decision: ApprovalDecision) -> Mapping[str, Any]:
@@ -274,23 +334,19 @@ def _go_on(state: SessionState, command: Continue, ids: NewIds) -> Decided:
         raise RunNotResumable(
             f"the last run is {last.status}; only a cancelled or failed one goes on"
         )
-    started = RunStarted(
-        run_id=ids.run_id,
-        agent=last.agent,
-        options=dict(last.options) or None,
-        parent_run_id=last.run_id,
-        path=(last.agent,),
+    started = _started(
+        ids.run_id, last.agent, last.kind, dict(last.options) or None, parent=last.run_id
     )
     return Decided((started,), run_id=ids.run_id, begins=ids.run_id)
 
 
-def take_over(state: SessionState, run: RunState) -> Decided:
+def take_over(state: SessionState, run: RunState, kind_of: KindOf) -> Decided:
     """Go on with a run whose process died, or give it up after `MAX_ATTEMPTS`."""
     if run.attempt >= MAX_ATTEMPTS:
         error = ErrorInfo(
             code="attempts_exhausted", message=f"the server stopped {run.attempt} times in this run"
         )
-        return fail(state, run, error)
+        return fail(state, run, error, kind_of)
     taken = RunAttemptStarted(
         run_id=run.run_id,
         attempt=run.attempt + 1,

@@ -2,15 +2,23 @@
 
 Live, it is fed each committed event; after a restart, the stored ones. Both give the same state,
 which is what the rule [snapshot.fold] promises.
+
+A run's own agent speaks at the run's own path, which has one part. Whatever has a longer path was
+said below it: by the nodes of a graph and the agents in them, or by an agent that was called as a
+tool. It is shown, and its tokens count; but turns, and with them what a take-over does anew, are
+those of the run's own agent.
 """
 
 from __future__ import annotations
 
 from gateway.log.entry import Entry
 from gateway.log.position import Position
+from gateway.sessions import nodes
+from gateway.sessions.deltas import is_delta
 from gateway.sessions.snapshot import ApprovalView, MessageView, QueueView, ToolCallView
-from gateway.sessions.state import Resolution, RunState, SessionState
+from gateway.sessions.state import Resolution, RunState, SessionState, nested
 from runtime.events import (
+    AgentHandoff,
     ApprovalRequested,
     ApprovalResolved,
     Event,
@@ -19,6 +27,10 @@ from runtime.events import (
     InputQueued,
     MessageCompleted,
     ModelCompleted,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    NodeUpdate,
     RunAttemptStarted,
     RunCancelled,
     RunCompleted,
@@ -26,6 +38,7 @@ from runtime.events import (
     RunInterrupted,
     RunResumed,
     RunStarted,
+    RunStopRequested,
     SessionClosed,
     ToolCompleted,
     ToolFailedEvent,
@@ -34,6 +47,7 @@ from runtime.events import (
     ToolUnknownOutcome,
 )
 from runtime.history import UNKNOWN_OUTCOME
+from runtime.journal import JOURNALED
 from runtime.messages import Usage
 
 __all__ = ["apply", "fold"]
@@ -60,26 +74,55 @@ def place(state: SessionState, position: Position) -> None:
 
 def apply(state: SessionState, event: Event) -> None:
     """Do what the event means to the state, its position apart."""
+    if is_delta(event):  # by far the most events, and no more than what is open
+        state.open.note(event)
+        return
     match event:
         case SessionClosed():
             state.closed = True
         case InputAccepted() | InputQueued() | InputDequeued():
             _input(state, event)
-        case RunStarted() | RunAttemptStarted() | RunResumed():
+        case RunStarted() | RunAttemptStarted() | RunResumed() | RunStopRequested():
             _begin(state, event)
         case RunCompleted() | RunFailed() | RunCancelled() | RunInterrupted():
             _end(state, event)
         case MessageCompleted() | ModelCompleted():
             _speech(state, event)
-        case ToolStarted() | ToolProgress() | ToolCompleted() | ToolFailedEvent():
-            _tool(state, event)
-        case ToolUnknownOutcome():
+        case (
+            ToolStarted()
+            | ToolProgress()
+            | ToolCompleted()
+            | ToolFailedEvent()
+            | ToolUnknownOutcome()
+        ):
             _tool(state, event)
         case ApprovalRequested() | ApprovalResolved():
             _approval(state, event)
+        case NodeStarted() | NodeUpdate() | NodeCompleted() | NodeFailed():
+            _node(state, event)
         case _:
             pass
+    _remember(state, event)
     state.open.note(event)
+
+
+def _node(state: SessionState, event: nodes.NodeEvent) -> None:
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return
+    nodes.note_node(run, event, len(state.messages))
+    if isinstance(event, NodeFailed) and event.will_retry:
+        # Whatever was said in this visit of the node is said anew.
+        below = (*event.path, event.node)
+        for message in state.messages[nodes.begun_at(run, event) :]:
+            if message.run_id == run.run_id and (message.path or ())[: len(below)] == below:
+                message.superseded = True
+
+
+def _remember(state: SessionState, event: Event) -> None:
+    """Keep in the journal what the run needs in order to go on."""
+    if isinstance(event, JOURNALED) and event.run_id == state.current:
+        state.runs[event.run_id].journal.append(event)
 
 
 def _input(state: SessionState, event: InputAccepted | InputQueued | InputDequeued) -> None:
@@ -124,29 +167,69 @@ def _run_of(state: SessionState, event: InputAccepted | InputQueued) -> RunState
     )
 
 
-def _begin(state: SessionState, event: RunStarted | RunAttemptStarted | RunResumed) -> None:
+def _begin(
+    state: SessionState, event: RunStarted | RunAttemptStarted | RunResumed | RunStopRequested
+) -> None:
     run = state.runs.get(event.run_id)
     if run is None:  # one that goes on from another has no input of its own
         run = state.runs[event.run_id] = RunState(run_id=event.run_id, agent=state.agent)
     match event:
         case RunStarted():
             run.agent = event.agent or event.graph or run.agent
+            run.kind = "agent" if event.graph is None else "graph"
             run.options = event.options or run.options
             run.parent_run_id = event.parent_run_id
             run.attempt = event.attempt
             if event.parent_run_id is not None:
-                for message in state.messages_of(event.parent_run_id):
-                    if message.incomplete:
-                        message.superseded = True
+                _inherit(state, run, event.parent_run_id)
         case RunAttemptStarted():
             run.attempt = event.attempt
-            for message in state.messages_of(event.run_id):
-                if message.turn is not None and message.turn > event.from_step:
-                    message.superseded = True
+            _supersede(state, run, event.from_step)
+        case RunStopRequested():
+            run.stopping = event.command_id
         case RunResumed():
             pass
+    if not isinstance(event, RunStopRequested):
+        run.settled_early = []  # whoever works now was told of them
     run.status = "running"
     state.current = event.run_id
+
+
+def _inherit(state: SessionState, run: RunState, parent_run_id: str) -> None:
+    """Let a run go on from a cancelled or failed one.
+
+    What that one had asked a human is over, and will be asked again. Of an agent's steps the
+    conversation tells; only to whom it was handed over stands in the journal alone.
+    """
+    for message in state.messages_of(parent_run_id):
+        if message.incomplete:
+            message.superseded = True
+    if (parent := state.runs.get(parent_run_id)) is not None:
+        run.journal = [event for event in parent.journal if _is_inherited(run, event)]
+        parent.journal = []
+        nodes.inherit_nodes(run, parent)
+
+
+def _is_inherited(run: RunState, event: Event) -> bool:
+    if run.kind == "graph":
+        return not isinstance(event, ApprovalRequested)
+    return isinstance(event, AgentHandoff | ToolCompleted) and nested(event.path) is None
+
+
+def _supersede(state: SessionState, run: RunState, from_step: int) -> None:
+    """Mark what the next attempt at a run says anew.
+
+    Of the run's own agent, these are the messages of steps that were not finished. Below it, those
+    whose model call is not in the journal, unless a node said them that is done.
+    """
+    finished = {done.message_id for done in run.journal if isinstance(done, ModelCompleted)}
+    for message in state.messages_of(run.run_id):
+        if message.path is None:
+            again = message.turn is not None and message.turn > from_step
+        else:
+            again = message.message_id not in finished and nodes.unfinished(run, message.path)
+        if again:
+            message.superseded = True
 
 
 def _end(
@@ -158,14 +241,17 @@ def _end(
     match event:
         case RunInterrupted():
             run.status = "interrupted"
+            nodes.pause_nodes(run)
             return
         case RunCompleted():
             run.status = "completed"
+            run.journal = []
         case RunFailed():
             run.status = "failed"
             run.error = event.error
         case RunCancelled():
             run.status = "cancelled"
+    nodes.end_nodes(run)
     state.last = event.run_id
     state.runs = {event.run_id: run}  # earlier runs are over for good
     if state.current == event.run_id:
@@ -178,22 +264,26 @@ def _speech(state: SessionState, event: MessageCompleted | ModelCompleted) -> No
     if run is None:
         return
     if isinstance(event, MessageCompleted):
-        opened = state.open.messages.get(event.message_id)
-        turn = getattr(opened.opened, "turn", None) if opened else None
+        said = state.open.messages.get(event.message_id)
+        opened = said.opened if said else None
+        below = nested(event.path)
+        own = below is None and run.kind == "graph"
         state.messages.append(
             MessageView(
                 message_id=event.message_id,
                 role="assistant",
                 text=event.text,
                 run_id=event.run_id,
-                agent=getattr(opened.opened, "agent", None) if opened else None,
-                turn=turn if turn is not None else run.turns + 1,
+                agent=(opened.agent if opened else None) or (run.agent if own else None),
+                turn=(opened.turn if opened else None) or (None if below else run.turns + 1),
                 incomplete=event.incomplete,
                 superseded=event.superseded,
+                path=below,
             )
         )
         return
-    run.turns = event.turn
+    if nested(event.path) is None:
+        run.turns = event.turn
     if event.usage is not None:
         run.usage += event.usage
         state.usage = (state.usage or Usage()) + event.usage
@@ -216,6 +306,7 @@ def _said_in(state: SessionState, event: ModelCompleted) -> MessageView:
             text=event.content or "",
             run_id=event.run_id,
             turn=event.turn,
+            path=nested(event.path),
         )
     )
     return state.messages[-1]
@@ -225,7 +316,7 @@ def _tool(
     state: SessionState,
     event: ToolStarted | ToolProgress | ToolCompleted | ToolFailedEvent | ToolUnknownOutcome,
 ) -> None:
-    call = state.call(event.call_id)
+    call = state.call(event.call_id, event.path)
     if call is None:
         return
     match event:
@@ -249,10 +340,15 @@ def _tool(
 def _approval(state: SessionState, event: ApprovalRequested | ApprovalResolved) -> None:
     if isinstance(event, ApprovalRequested):
         state.approvals[event.approval_id] = ApprovalView(
-            **event.model_dump(exclude={"type", "path"}, exclude_none=True)
+            **event.model_dump(exclude={"type", "path"}, exclude_none=True),
+            path=nested(event.path),
         )
+        if (run := state.runs.get(event.run_id)) is not None:
+            nodes.hold_node(run, event)
         return
     asked = state.approvals.pop(event.approval_id, None)
+    if (run := state.runs.get(event.run_id)) is not None and run.status == "running":
+        run.settled_early.append(event.approval_id)
     state.resolved[event.approval_id] = Resolution(
         run_id=event.run_id,
         call_id=asked.call_id if asked else None,

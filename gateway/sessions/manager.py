@@ -20,7 +20,10 @@ from gateway.sessions.snapshot import Snapshot
 from gateway.sessions.state import SessionState
 from runtime.errors import AgentUnknown
 from runtime.events import SessionCreated
+from runtime.graph.command import END
+from runtime.graph.compiled import CompiledGraph
 from runtime.registry import Registry
+from runtime.runnable import Runnable
 
 __all__ = ["SessionManager"]
 
@@ -81,6 +84,7 @@ class SessionManager:
                     }
                     for tool in agent.tool_infos()
                 ],
+                **_shape(agent),
             }
             for agent in self._registry
         ]
@@ -243,6 +247,18 @@ class SessionManager:
                 return
             if self._sessions[session_id].idle:
                 del self._sessions[session_id]
+
+
+def _shape(runnable: Runnable) -> dict[str, Any]:
+    """Return what is known of a graph before it runs: where it starts, and the ways on."""
+    if not isinstance(runnable, CompiledGraph):
+        return {}
+    definition = runnable.definition
+    edges = {
+        name: [target for target in node.declared if target != END]
+        for name, node in definition.nodes.items()
+    }
+    return {"graph": {"start": list(definition.start), "edges": edges}}
 
 
 def _listed(record: SessionRecord) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -17,8 +17,9 @@ from gateway.sessions import decide
 from gateway.sessions.decide import Decide, Decided, NewIds
 from gateway.sessions.ids import new_message_id, new_run_id
 from gateway.sessions.snapshot import Snapshot
-from gateway.sessions.state import RunState, SessionState
+from gateway.sessions.state import RunState, SessionState, nested
 from gateway.sessions.writer import SessionWriter
+from runtime.cancel import CancelToken
 from runtime.errors import AgentUnknown
 from runtime.events import ErrorInfo
 from runtime.registry import Registry
@@ -63,8 +64,14 @@ class Session:
         self._stored_seq = stored_seq
         self._tasks: dict[Fence, asyncio.Task[None]] = {}
         self._chores: set[asyncio.Task[None]] = set()
+        self._token = CancelToken()  # of the newest run; there is one for each
         self._writer = SessionWriter(
-            engine, state, claim, delta_interval=delta_interval, on_change=self._changed
+            engine,
+            state,
+            claim,
+            delta_interval=delta_interval,
+            kind_of=self._kind_of,
+            on_change=self._changed,
         )
 
     @property
@@ -90,7 +97,7 @@ class Session:
         """
         if isinstance(command, Send):
             self._check_agent(command)
-        decision = _decision(command, NewIds(new_run_id(), new_message_id()))
+        decision = self._decision(command, NewIds(new_run_id(), new_message_id()))
         answer = await self._writer.ask(decision, Answer(command.id, digest(command), run_id=None))
         if answer is None or answer.position is None:
             raise EngineUnavailable
@@ -116,12 +123,28 @@ class Session:
         except AgentUnknown as error:
             raise AgentNotFound(str(error)) from error
 
+    def _kind_of(self, name: str) -> Literal["agent", "graph"]:
+        """Tell what a runnable is; one that is not registered any more fails as an agent."""
+        try:
+            return self._registry.get(name).kind
+        except AgentUnknown:
+            return "agent"
+
+    def _decision(self, command: Send | Cancel | Continue, ids: NewIds) -> Decide:
+        match command:
+            case Send():
+                return partial(decide.send, command=command, ids=ids, kind_of=self._kind_of)
+            case Cancel():
+                return partial(decide.cancel, command=command, kind_of=self._kind_of)
+            case Continue():
+                return partial(decide.continue_run, command=command, ids=ids)
+
     async def take_over(self) -> None:
         """Go on with the run that another process, now dead, was doing."""
 
         def decision(state: SessionState) -> Decided:
             run = state.current_run
-            return decide.take_over(state, run) if run is not None else Decided()
+            return Decided() if run is None else decide.take_over(state, run, self._kind_of)
 
         await self._writer.ask(decision)
 
@@ -142,11 +165,17 @@ class Session:
 
     def _changed(self, decided: Decided, claim: Fence | None, by_run: bool) -> None:
         """Do what a committed append asks for: stop the run that ended, start the one that begins."""
+        if decided.stops is not None:
+            self._token.stop_after_step()
+            return
         if not by_run:
             for task in self._tasks.values():
                 task.cancel()  # no wait: the fence already keeps it from writing
         if decided.begins is not None and claim is not None:
             run = self.state.runs[decided.begins]
+            self._token = CancelToken()
+            if run.stopping is not None:  # the process that was told so has died
+                self._token.stop_after_step()
             task = asyncio.get_running_loop().create_task(self._run(run, claim))
             self._tasks[claim] = task
             task.add_done_callback(lambda _: self._tasks.pop(claim, None))
@@ -184,8 +213,14 @@ class Session:
             turns=run.turns,
             usage=run.usage,
             decisions=self.state.decisions(run.run_id),
-            started=frozenset(self.state.open.tools),
+            started=frozenset(
+                call_id
+                for call_id, tool in self.state.open.tools.items()
+                if nested(tool.path) is None
+            ),
             timeout=run.timeout,
+            journal=tuple(run.journal),
+            cancel=self._token,
         )
 
     async def _record_failure(self, claim: Fence, error: ErrorInfo) -> None:
@@ -195,7 +230,7 @@ class Session:
             run = state.current_run
             if run is None or self._writer.claim != claim:
                 return Decided()
-            return decide.fail(state, run, error)
+            return decide.fail(state, run, error, self._kind_of)
 
         while True:
             try:
@@ -223,13 +258,3 @@ class Session:
         self._chores.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("a chore of a session failed", exc_info=error)
-
-
-def _decision(command: Send | Cancel | Continue, ids: NewIds) -> Decide:
-    match command:
-        case Send():
-            return partial(decide.send, command=command, ids=ids)
-        case Cancel():
-            return partial(decide.cancel, command=command)
-        case Continue():
-            return partial(decide.continue_run, command=command, ids=ids)

@@ -14,10 +14,13 @@ from runtime.messages import Message, Usage
 __all__ = [
     "ApprovalView",
     "MessageView",
+    "NodeStatus",
+    "NodeView",
     "OpenCall",
     "OpenText",
     "OpenView",
     "QueueView",
+    "RunKind",
     "RunStatus",
     "RunView",
     "Snapshot",
@@ -26,6 +29,8 @@ __all__ = [
 ]
 
 RunStatus = Literal["queued", "running", "interrupted", "completed", "failed", "cancelled"]
+RunKind = Literal["agent", "graph"]
+NodeStatus = Literal["running", "interrupted", "completed", "failed", "skipped"]
 ToolCallStatus = Literal["ready", "running", "completed", "failed", "unknown"]
 
 
@@ -53,6 +58,8 @@ class MessageView(_View):
         incomplete: It was stopped in the middle.
         superseded: It does not count: the step was cut off, and done anew.
         tool_calls: What the model asked for in this step.
+        path: Who said it, where that is not the run's own agent: a node's agent, or one that was
+            called as a tool.
     """
 
     message_id: str
@@ -64,16 +71,48 @@ class MessageView(_View):
     incomplete: bool | None = None
     superseded: bool | None = None
     tool_calls: list[ToolCallView] = []
+    path: tuple[str, ...] | None = None
+
+
+class NodeView(_View):
+    """A node of a graph, the last time that it ran in this run.
+
+    Attributes:
+        path: The path of its graph; a graph within a graph has a longer one.
+        status: `interrupted` waits for a human; `skipped` did so when the run ended.
+        superstep: In which step; nodes of one step work side by side.
+        times: In how many supersteps it has been.
+        progress: Its latest `node.update`, while it is not done.
+        duration_ms: How long it took, once it is done.
+    """
+
+    node: str
+    path: tuple[str, ...]
+    status: NodeStatus
+    superstep: int | None = None
+    times: int = 1
+    progress: Mapping[str, Any] | None = None
+    error: ErrorInfo | None = None
+    duration_ms: float | None = None
 
 
 class RunView(_View):
-    """The active run, or the last one."""
+    """The active run, or the last one.
+
+    Attributes:
+        agent: The agent or the graph.
+        stopping: It ends after its current step.
+        nodes: For a graph, or an agent that has called one: the nodes that have begun, or wait
+            for a human, in that order.
+    """
 
     run_id: str
     status: RunStatus
     attempt: int
     agent: str
     error: ErrorInfo | None = None
+    stopping: bool | None = None
+    nodes: list[NodeView] | None = None
 
 
 class QueueView(_View):
@@ -92,6 +131,9 @@ class OpenText(_View):
     run_id: str
     role: Literal["assistant"] = "assistant"
     text: str
+    agent: str | None = None
+    turn: int | None = None
+    path: tuple[str, ...] | None = None
 
 
 class OpenCall(_View):
@@ -100,6 +142,7 @@ class OpenCall(_View):
     call_id: str
     name: str
     arguments: str
+    path: tuple[str, ...] | None = None
 
 
 class OpenView(_View):
@@ -113,10 +156,11 @@ class OpenView(_View):
 
 
 class ApprovalView(_View):
-    """A question that waits for a human."""
+    """A question that waits for a human, about a tool call or a graph's node."""
 
     approval_id: str
     run_id: str
+    path: tuple[str, ...] | None = None
     call_id: str | None = None
     node: str | None = None
     tool: str | None = None

@@ -17,22 +17,30 @@ from gateway.log.position import Position
 from gateway.sessions.snapshot import (
     ApprovalView,
     MessageView,
+    NodeView,
     OpenCall,
     OpenText,
     OpenView,
     QueueView,
+    RunKind,
     RunStatus,
     RunView,
     Snapshot,
     ToolCallView,
 )
 from runtime.boundaries import Boundaries
-from runtime.events import ErrorInfo
+from runtime.events import ErrorInfo, Event
 from runtime.history import failure_text, legal, result_text
+from runtime.journal import spoken_below
 from runtime.messages import Message, ToolCall, Usage
 from runtime.runnable import Decision
 
-__all__ = ["Resolution", "RunState", "SessionState"]
+__all__ = ["Resolution", "RunState", "SessionState", "nested"]
+
+
+def nested(path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the path of what is said below a run's own agent; None for what that agent says."""
+    return path if len(path) > 1 else None
 
 
 class _State(BaseModel):
@@ -51,10 +59,23 @@ class Resolution(_State):
 
 
 class RunState(_State):
-    """A run as its events tell it. `turns` counts its finished model steps."""
+    """A run as its events tell it.
+
+    Attributes:
+        agent: The agent or the graph.
+        turns: How many model steps its own agent has finished; 0 for a graph.
+        stopping: The command that wants it to end after its current step.
+        settled_early: Approvals that were settled while it was at work, which does not know it yet.
+        nodes: The nodes of a graph, by the path and name of each, in the order in which they
+            began.
+        visits: How many messages the session had when each of these began in its superstep.
+        journal: What the run has done so far, as it needs it in order to go on
+            (`runtime.journal`). A cancelled or failed run keeps it for the run that continues it.
+    """
 
     run_id: str
     agent: str
+    kind: RunKind = "agent"
     status: RunStatus = "running"
     attempt: int = 1
     options: Mapping[str, Any] = {}
@@ -63,6 +84,23 @@ class RunState(_State):
     turns: int = 0
     usage: Usage = Usage()
     error: ErrorInfo | None = None
+    stopping: str | None = None
+    settled_early: list[str] = Field(default_factory=list)
+    nodes: dict[str, NodeView] = Field(default_factory=dict)
+    visits: dict[str, int] = Field(default_factory=dict)
+    journal: list[Event] = Field(default_factory=list)
+
+    def view(self) -> RunView:
+        """Return the run as clients see it."""
+        return RunView(
+            run_id=self.run_id,
+            status=self.status,
+            attempt=self.attempt,
+            agent=self.agent,
+            error=self.error,
+            stopping=True if self.stopping and self.status == "running" else None,
+            nodes=list(self.nodes.values()) if self.nodes or self.kind == "graph" else None,
+        )
 
 
 class SessionState(_State):
@@ -128,19 +166,28 @@ class SessionState(_State):
         """Return the assistant messages of a run."""
         return [m for m in self.messages if m.run_id == run_id and m.role == "assistant"]
 
-    def call(self, call_id: str) -> ToolCallView | None:
-        """Return the latest tool call of that id; a run that goes on may finish another's calls."""
+    def call(self, call_id: str, path: tuple[str, ...]) -> ToolCallView | None:
+        """Return the latest tool call of that id; a run that goes on may finish another's calls.
+
+        Ids are the models' own, so agents at different paths may use the same.
+        """
+        below = nested(path)
         for message in reversed(self.messages):
             for call in message.tool_calls:
-                if call.call_id == call_id:
+                if call.call_id == call_id and message.path == below:
                     return call
         return None
 
     def history(self) -> tuple[Message, ...]:
-        """Return the conversation for the current run's model, its pending calls left open."""
+        """Return the conversation for the current run, its pending calls left open.
+
+        What agents said that were called as tools is for their callers, and no part of it. A graph
+        gets the same conversation however often it goes on: the one up to its input. What its nodes
+        said since is in the journal.
+        """
         messages: list[Message] = []
-        for view in self.messages:
-            if view.superseded:
+        for view in self._heard():
+            if view.superseded or spoken_below(view.path or ()):
                 continue
             messages.append(
                 Message(
@@ -156,17 +203,25 @@ class SessionState(_State):
             messages.extend(_answers(view))
         return legal(messages, keep_pending=True)
 
+    def _heard(self) -> list[MessageView]:
+        """Return the messages from which the current run begins."""
+        run = self.current_run
+        if run is None or run.kind == "agent":
+            return self.messages
+        inputs = [place for place, said in enumerate(self.messages) if said.role == "user"]
+        return self.messages[: inputs[-1] + 1] if inputs else self.messages
+
     def decisions(self, run_id: str) -> dict[str, Decision]:
-        """Return what humans said to a run's tool calls, by call id."""
+        """Return what humans said: to tool calls by call id, to a graph by approval id."""
         kinds: dict[str, Any] = {"approved": "approved", "rejected": "rejected", "edited": "edited"}
         return {
-            settled.call_id: Decision(
+            settled.call_id or approval_id: Decision(
                 kind=kinds.get(settled.decision, "expired"),
                 message=settled.message,
                 arguments=settled.arguments,
             )
-            for settled in self.resolved.values()
-            if settled.run_id == run_id and settled.call_id is not None
+            for approval_id, settled in self.resolved.items()
+            if settled.run_id == run_id
         }
 
     def snapshot(self) -> Snapshot:
@@ -176,15 +231,7 @@ class SessionState(_State):
             session_id=self.session_id,
             agent=self.agent,
             status=self.status,
-            run=RunView(
-                run_id=shown.run_id,
-                status=shown.status,
-                attempt=shown.attempt,
-                agent=shown.agent,
-                error=shown.error,
-            )
-            if shown
-            else None,
+            run=shown.view() if shown else None,
             queue=list(self.queue),
             messages=[message.model_copy(deep=True) for message in self.messages],
             open=_open_view(self._open),
@@ -213,15 +260,32 @@ def _answers(view: MessageView) -> list[Message]:
 def _open_view(opened: Boundaries) -> OpenView:
     return OpenView(
         messages=[
-            OpenText(message_id=id_, run_id=said.opened.run_id, text=said.text)
+            OpenText(
+                message_id=id_,
+                run_id=said.opened.run_id,
+                text=said.text,
+                agent=said.opened.agent,
+                turn=said.opened.turn,
+                path=nested(said.opened.path),
+            )
             for id_, said in opened.messages.items()
         ],
         reasoning=[
-            OpenText(message_id=id_, run_id=said.opened.run_id, text=said.text)
+            OpenText(
+                message_id=id_,
+                run_id=said.opened.run_id,
+                text=said.text,
+                path=nested(said.opened.path),
+            )
             for id_, said in opened.reasoning.items()
         ],
         tool_calls=[
-            OpenCall(call_id=id_, name=getattr(call.opened, "name", ""), arguments=call.text)
+            OpenCall(
+                call_id=id_,
+                name=call.opened.name,
+                arguments=call.text,
+                path=nested(call.opened.path),
+            )
             for id_, call in opened.tool_calls.items()
         ],
         tools=list(opened.tools),

@@ -12,13 +12,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import CommandConflict, EngineUnavailable, Fenced, GatewayError
 from gateway.log.engine import Answer, Appended, Engine, Fence, SessionStatus, Write
 from gateway.log.serde import dump, load
 from gateway.sessions import decide
-from gateway.sessions.decide import Decide, Decided
+from gateway.sessions.decide import Decide, Decided, KindOf
 from gateway.sessions.deltas import DeltaBuffer, is_delta
 from gateway.sessions.fold import fold
 from gateway.sessions.ids import new_nonce
@@ -69,6 +69,7 @@ class SessionWriter:
         claim: Fence | None,
         *,
         delta_interval: float,
+        kind_of: KindOf,
         on_change: Callable[[Decided, Fence | None, bool], None],
     ) -> None:
         """Make the writer.
@@ -78,13 +79,15 @@ class SessionWriter:
             state: The session as folded so far.
             claim: The claim that the store holds.
             delta_interval: Seconds for which deltas may wait to be merged; 0 writes each alone.
-            on_change: Called after each append that begins or ends a run, with the new claim,
-                and whether the run itself asked for it.
+            kind_of: Tells what the runnable of a name is.
+            on_change: Called after each append that begins, ends or stops a run, with the new
+                claim, and whether the run itself asked for it.
         """
         self.state = state
         self.claim = claim
         self._engine = engine
         self._interval = delta_interval
+        self._kind_of = kind_of
         self._on_change = on_change
         self._turns: deque[_Emitted | _Asked] = deque()
         self._deltas = DeltaBuffer()
@@ -245,9 +248,10 @@ class SessionWriter:
         """Return what a run's own events decide: its end starts the next input."""
         last = events[-1]
         if isinstance(last, RunInterrupted):
-            return Decided(events, run_id=claim.run_id, ends=claim.run_id)
+            paused = decide.pause(self.state, last)
+            return replace(paused, events=(*events[:-1], *paused.events))
         if isinstance(last, RUN_ENDS):
-            return decide.end(self.state, events, claim.run_id)
+            return decide.end(self.state, events, claim.run_id, self._kind_of)
         return Decided(events, run_id=claim.run_id)
 
     async def _obey(self, turn: _Asked) -> Answer | None:
@@ -283,6 +287,7 @@ class SessionWriter:
         self.claim = claim
         if decided.begins or decided.ends:
             self._deltas.reset()
+        if decided.begins or decided.ends or decided.stops:
             self._on_change(decided, claim, by_run)
         return appended
 

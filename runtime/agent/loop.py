@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from runtime.agent.execute import execute
-from runtime.agent.plan import Ask, plan
+from runtime.agent.aside import Aside
+from runtime.agent.bill import Bill
+from runtime.agent.conversation import Conversation
+from runtime.agent.execute import Answered, Asked, Calls
+from runtime.agent.handoff import recall
+from runtime.agent.hooks import RunContext
 from runtime.agent.speech import Speech
 from runtime.agent.step import ask
-from runtime.errors import StepLimitExceeded
+from runtime.conduct import StoppedAfterStep
+from runtime.errors import BudgetExceeded, StepLimitExceeded
 from runtime.events import (
+    AgentHandoff,
     ApprovalRequested,
+    Event,
     ModelCompleted,
     RunCompleted,
     RunInterrupted,
     RunStarted,
 )
-from runtime.history import legal, pending_calls
+from runtime.history import legal
+from runtime.journal import at
 from runtime.messages import Message, ToolCall, Usage
-from runtime.models.base import Model, ModelRequest
+from runtime.models.base import ModelRequest
+from runtime.nested import Paused
 from runtime.report import Reporter, new_id
-from runtime.retry import RetryPolicy
 from runtime.runnable import RunOptions, RunRequest
-from runtime.tools import Tool
 
-__all__ = ["Loop"]
+if TYPE_CHECKING:
+    from runtime.agent.agent import Agent
+
+__all__ = ["End", "Loop"]
+
+End = RunCompleted | RunInterrupted
 
 
 @dataclass(slots=True)
@@ -33,128 +46,206 @@ class Loop:
     """One run of an agent, from where its request begins.
 
     Attributes:
-        agent: The agent's name.
-        model: Its model.
-        instructions: Told to the model before the conversation.
-        tools: Its tools by name.
-        max_turns: How often a run may call the model.
-        retry: When a failed model call is made again.
+        agent: The run's agent: its limits hold, whoever speaks.
         request: What to begin with.
         options: The request's options, checked.
         report: Takes the events.
         deadline: When the run is cut off, on the clock of `time.monotonic()`.
     """
 
-    agent: str
-    model: Model
-    instructions: str | None
-    tools: Mapping[str, Tool]
-    max_turns: int
-    retry: RetryPolicy
+    agent: Agent
     request: RunRequest
     options: RunOptions
     report: Reporter
     deadline: float | None
-    _messages: list[Message] = field(init=False)
+    _aside: Aside = field(init=False)
+    _journal: tuple[Event, ...] = field(init=False)
+    _talk: Conversation = field(init=False)
     _call_ids: set[str] = field(init=False)
     _turns: int = field(init=False)
-    _usage: Usage = field(init=False)
+    _bill: Bill = field(init=False)
+    _before: Usage = field(init=False)
 
     def __post_init__(self) -> None:
-        self._messages = list(self.request.history)
-        self._call_ids = {call.id for message in self._messages for call in message.tool_calls}
-        self._turns = self.request.turns
-        self._usage = self.request.usage
+        request, path = self.request, self.report.path
+        self._aside = Aside(request, self.report)
+        self._journal = at(request.journal, path)
+        self._call_ids = {call.id for message in request.history for call in message.tool_calls}
+        self._turns = request.turns
+        self._bill = Bill(self.agent, path)
+        for event in request.journal:
+            self._bill.note(event)
+        self._bill.pay(_rest(request.usage, self._bill.usage), self.agent.prices)
+        # Below another run, what was used before is told by the journal alone: the other run has
+        # counted it already.
+        self._before = self._bill.usage if request.path else Usage()
+        self._bill.usage = request.usage
+        self._talk = Conversation(
+            recall(self.agent, request.history, self._journal),
+            request.history,
+            self.report,
+            self._aside,
+            self._bill,
+        )
 
-    async def run(self) -> RunCompleted | RunInterrupted:
+    @property
+    def _speaker(self) -> Agent:
+        return self._talk.speaker
+
+    async def run(self) -> End:
         """Do the run and return its last event, which is still to be reported.
 
         Raises:
+            StoppedAfterStep: If it was asked to stop, between two steps.
             StepLimitExceeded: If the model was called `max_turns` times and wants more.
-            Exception: If the model failed for good.
+            BudgetExceeded: If it wants more after the run took all that it may.
+            GuardrailTripwire: If a guardrail refused the input or the output.
+            OutputParseError: If the answer does not fit the output type.
+            Exception: If the model, a hook or a guardrail failed for good.
         """
+        try:
+            await self._begin()
+            return await self._go_on()
+        finally:
+            await self._aside.aclose()
+
+    async def _begin(self) -> None:
         if self.request.announce:
-            await self._announce()
-        calls = self._unanswered()
-        while True:
-            if calls and (approvals := await self._act(calls)):
-                return RunInterrupted(
+            await self.report(
+                RunStarted(
                     run_id=self.report.run_id,
                     path=self.report.path,
-                    reason="approval",
-                    pending=approvals,
+                    agent=self.agent.name,
+                    attempt=self.request.attempt,
+                    parent_run_id=self.request.parent_run_id,
+                    options=self.options.model_dump(mode="json", exclude_defaults=True) or None,
                 )
-            completed = await self._ask()
-            calls = completed.tool_calls
-            if not calls:
-                return self._completed(completed)
-
-    async def _announce(self) -> None:
-        await self.report(
-            RunStarted(
-                run_id=self.report.run_id,
-                path=self.report.path,
-                agent=self.agent,
-                attempt=self.request.attempt,
-                parent_run_id=self.request.parent_run_id,
-                options=self.options.model_dump(mode="json", exclude_defaults=True) or None,
             )
+        if text := _newest_input(self.request.history):
+            await self._aside.check(self.agent.input_guardrails, "input", text)
+        for hooks in self.agent.hook_list:
+            if hooks.before_run is not None:
+                await self._aside.call("the hook 'before_run'", hooks.before_run, self._context())
+
+    async def _go_on(self) -> End:
+        await self._talk.go_on()
+        calls = self._talk.unanswered()
+        said = next((e for e in reversed(self._journal) if isinstance(e, ModelCompleted)), None)
+        if said is not None and not said.tool_calls:  # it was done, and only its end is missing
+            return await self._finish(said, said.content or "")
+        while True:
+            if calls:
+                ended = await self._act(calls, said)
+                if ended is not None:
+                    return ended
+            if self.request.cancel is not None and self.request.cancel.stopping:
+                raise StoppedAfterStep
+            said = await self._ask()
+            calls = said.tool_calls
+            if not calls:
+                return await self._finish(said, said.content or "")
+
+    def _context(self) -> RunContext:
+        return RunContext(
+            run_id=self.report.run_id,
+            agent=self._speaker.name,
+            path=self.report.path,
+            turn=self._turns,
+            messages=tuple(self._talk.seen),
+            options=self.options,
         )
 
-    def _unanswered(self) -> tuple[ToolCall, ...]:
-        """Return the calls that the history leaves open; they are the first work."""
-        calls = {call.id: call for message in self._messages for call in message.tool_calls}
-        return tuple(calls[call_id] for call_id in pending_calls(self._messages))
+    async def _overhear(self, event: Event) -> None:
+        """Report what a tool says, or somebody below it."""
+        if isinstance(event, ModelCompleted | AgentHandoff):
+            self._bill.note(event)
+        await self.report(event)
 
-    async def _act(self, calls: Sequence[ToolCall]) -> tuple[str, ...]:
-        """Run tools; return the approvals that the run must wait for."""
-        plans = [
-            plan(
-                call,
-                self.tools,
-                decision=self.request.decisions.get(call.id),
-                started=call.id in self.request.started,
+    # --- tools ---------------------------------------------------------------------------------
+
+    async def _act(self, calls: Sequence[ToolCall], said: ModelCompleted | None) -> End | None:
+        """Make the calls of an answer; return the run's end, if it ends with them."""
+        transfers = [call for call in calls if call.name in self._speaker.handoffs_by_tool]
+        others = [call for call in calls if call.name not in self._speaker.handoffs_by_tool]
+        outcomes = await self._calls().make(others) if others else []
+        answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
+        self._talk.say(*(outcome.message for outcome in answered))
+        pending: list[str] = []
+        reasons: list[str] = []
+        for outcome in outcomes:
+            if isinstance(outcome, Asked):
+                pending.append(await self._ask_human(outcome.call))
+                reasons.append("approval")
+            elif isinstance(outcome, Paused):
+                pending += outcome.approvals
+                reasons.append(outcome.reason)
+        if reasons:  # handing over has to wait: what was asked for belongs to this agent
+            return RunInterrupted(
+                run_id=self.report.run_id,
+                path=self.report.path,
+                reason="; ".join(dict.fromkeys(reasons)),
+                pending=tuple(pending),
             )
-            for call in calls
-        ]
-        work = [planned for planned in plans if not isinstance(planned, Ask)]
-        self._messages += await execute(work, self.report, deadline=self.deadline)
-        approvals: list[str] = []
-        for planned in plans:
-            if isinstance(planned, Ask):
-                approvals.append(new_id("apr"))
-                await self.report(
-                    ApprovalRequested(
-                        run_id=self.report.run_id,
-                        path=self.report.path,
-                        approval_id=approvals[-1],
-                        call_id=planned.call.id,
-                        tool=planned.call.name,
-                        arguments=planned.call.arguments,
-                    )
-                )
-        return tuple(approvals)
+        for call, outcome in zip(others, outcomes, strict=True):
+            if (
+                isinstance(outcome, Answered)
+                and outcome.completed
+                and self._speaker.stops_at(call.name)
+            ):
+                return await self._finish(said, outcome.message.content)
+        if transfers:
+            await self._talk.hand_over(transfers)
+        return None
+
+    def _calls(self) -> Calls:
+        return Calls(
+            tools=self._speaker.toolbox,
+            hooks=self._speaker.hook_list,
+            context=self._context(),
+            request=self.request,
+            approved={
+                event.call_id: event.arguments
+                for event in self._journal
+                if isinstance(event, ApprovalRequested) and event.call_id and event.arguments
+            },
+            aside=self._aside,
+            report=self.report,
+            overhear=self._overhear,
+            deadline=self.deadline,
+        )
+
+    async def _ask_human(self, call: ToolCall) -> str:
+        approval_id = new_id("apr")
+        await self.report(
+            ApprovalRequested(
+                run_id=self.report.run_id,
+                path=self.report.path,
+                approval_id=approval_id,
+                call_id=call.id,
+                tool=call.name,
+                arguments=call.arguments,
+            )
+        )
+        return approval_id
+
+    # --- the model -----------------------------------------------------------------------------
 
     async def _ask(self) -> ModelCompleted:
         """Call the model once and remember what it says."""
-        if self._turns >= self.max_turns:
-            raise StepLimitExceeded(self.max_turns)
+        self._check_limits()
         self._turns += 1
-        instructions = [Message(role="system", content=self.instructions or "")]
+        speaker = self._speaker
         completed = await ask(
-            self.model,
-            ModelRequest(
-                messages=legal(instructions * bool(self.instructions) + self._messages),
-                tools=tuple(tool.info for tool in self.tools.values()),
-                options=self.options,
-            ),
+            speaker.model,
+            await self._request(),
             turn=self._turns,
             report=self.report,
-            retry=self.retry,
+            retry=speaker.retry,
             listen=self._listen,
+            judge=self._judge if speaker.buffered else None,
         )
-        self._usage += completed.usage or Usage()
-        self._messages.append(
+        self._bill.note(completed)
+        self._talk.say(
             Message(
                 role="assistant",
                 content=completed.content or "",
@@ -162,25 +253,103 @@ class Loop:
                 tool_calls=completed.tool_calls,
             )
         )
+        for hooks in reversed(speaker.hook_list):
+            if hooks.after_model is not None:
+                await self._aside.call(
+                    "the hook 'after_model'", hooks.after_model, self._context(), completed
+                )
         return completed
+
+    def _check_limits(self) -> None:
+        agent = self.agent
+        if self._turns >= agent.max_turns:
+            raise StepLimitExceeded(agent.max_turns)
+        tokens = self._bill.usage.total_tokens + self._before.total_tokens
+        if agent.max_total_tokens is not None and tokens >= agent.max_total_tokens:
+            raise BudgetExceeded("tokens", agent.max_total_tokens, tokens)
+        cost = self._bill.cost or 0.0
+        if agent.max_cost_usd is not None and cost >= agent.max_cost_usd:
+            raise BudgetExceeded("USD", agent.max_cost_usd, cost)
+
+    async def _request(self) -> ModelRequest:
+        speaker = self._speaker
+        instructions = speaker.instructions
+        if callable(instructions):
+            instructions = await self._aside.call("the instructions", instructions, self._context())
+        told = [Message(role="system", content=instructions)] if instructions else []
+        request = ModelRequest(
+            messages=legal([*told, *self._talk.seen]),
+            tools=speaker.tool_infos(),
+            options=self.options,
+        )
+        if speaker.output_format is not None:
+            request = speaker.output_format.ask(request)
+        for hooks in speaker.hook_list:
+            if hooks.before_model is not None:
+                changed = await self._aside.call(
+                    "the hook 'before_model'", hooks.before_model, self._context(), request
+                )
+                request = changed or request
+        return request
 
     def _listen(self) -> Speech:
         return Speech(
             run_id=self.report.run_id,
             path=self.report.path,
-            agent=self.agent,
+            agent=self._speaker.name,
             turn=self._turns,
             taken_ids=self._call_ids,
         )
 
-    def _completed(self, last: ModelCompleted) -> RunCompleted:
-        return RunCompleted(
+    # --- the end -------------------------------------------------------------------------------
+
+    async def _judge(self, completed: ModelCompleted) -> None:
+        """Ask the output guardrails, unless the run goes on after this answer."""
+        guardrails = self._speaker.output_guardrails
+        if guardrails and not completed.tool_calls:
+            await self._aside.check(guardrails, "output", completed.content or "")
+
+    async def _finish(self, last: ModelCompleted | None, output: str) -> RunCompleted:
+        """Return the end of a run whose answer is `output`."""
+        speaker = self._speaker
+        judged = speaker.buffered and last is not None and not last.tool_calls
+        if speaker.output_guardrails and not judged:
+            await self._aside.check(speaker.output_guardrails, "output", output)
+        end = RunCompleted(
             run_id=self.report.run_id,
             path=self.report.path,
-            output=last.content or "",
-            usage=self._usage,
-            finish_reason=last.finish_reason,
-            last_agent=self.agent,
-            message_count=len(self._messages),
+            output=output,
+            usage=self._bill.usage,
+            finish_reason=last.finish_reason if last is not None else None,
+            last_agent=speaker.name,
+            message_count=len(self._talk.messages),
             num_turns=self._turns,
+            cost_usd=self._bill.cost,
         )
+        if speaker.output_format is not None:
+            parsed, plain = speaker.output_format.parse(output)
+            end = end.model_copy(update={"final_output": plain}).parsed_as(parsed)
+        for hooks in reversed(self.agent.hook_list):
+            if hooks.after_run is not None:
+                await self._aside.call(
+                    "the hook 'after_run'", hooks.after_run, self._context(), end
+                )
+        return end
+
+
+def _rest(all_of_it: Usage, told: Usage) -> Usage:
+    """Return what is missing from `told`: of model calls that the journal does not have."""
+    return Usage(
+        prompt_tokens=max(0, all_of_it.prompt_tokens - told.prompt_tokens),
+        completion_tokens=max(0, all_of_it.completion_tokens - told.completion_tokens),
+    )
+
+
+def _newest_input(messages: Sequence[Message]) -> str:
+    """Return what the user said since anybody else spoke; nothing if somebody did."""
+    texts: list[str] = []
+    for message in reversed(messages):
+        if message.role != "user":
+            break
+        texts.append(message.content)
+    return "\n\n".join(reversed(texts))

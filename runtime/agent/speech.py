@@ -48,7 +48,8 @@ class Speech:
             agent: The agent that speaks.
             turn: Which model call of the run this is, from 1.
             taken_ids: Ids of earlier tool calls; those of this answer are added. A provider's id
-                that is taken, as some local models give, is replaced.
+                that is taken, as some local models give, is replaced. Below another run all of
+                them are: nobody there knows the ids of its neighbours.
         """
         self.answer = Answer()
         self.begun = False
@@ -208,7 +209,7 @@ class Speech:
 
     def _begin_call(self, index: int, call: CallDraft) -> ToolCallStarted:
         call_id = call.id
-        if not call_id or call_id in self._taken_ids:
+        if not call_id or call_id in self._taken_ids or len(self._path) > 1:
             call_id = new_id("call")
         self._taken_ids.add(call_id)
         self._call_ids[index] = call_id

@@ -1,15 +1,27 @@
-"""One model call, streamed into events, and made again where that is harmless."""
+"""One model call, streamed into events, and made again where that is harmless.
+
+What a model says can be held back until it was judged: then nobody has seen what does not pass.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from runtime.agent.speech import Speech
-from runtime.errors import ModelError
-from runtime.events import ModelCompleted, ModelFailed, ModelRetrying, ModelStarted
+from runtime.errors import GuardrailTripwire, ModelError
+from runtime.events import (
+    Event,
+    MessageCompleted,
+    MessageDelta,
+    MessageStarted,
+    ModelCompleted,
+    ModelFailed,
+    ModelRetrying,
+    ModelStarted,
+)
 from runtime.failure import error_info
 from runtime.models.base import Finish, Model, ModelRequest
 from runtime.report import Reporter
@@ -28,6 +40,7 @@ async def ask(
     report: Reporter,
     retry: RetryPolicy,
     listen: Callable[[], Speech],
+    judge: Callable[[ModelCompleted], Awaitable[None]] | None = None,
 ) -> ModelCompleted:
     """Call the model once, reporting what it says, and return what it has said.
 
@@ -38,8 +51,11 @@ async def ask(
         report: Takes the events.
         retry: Decides whether a call that failed before its first delta is made again.
         listen: Makes the `Speech` that takes an attempt's deltas.
+        judge: Asked about the whole answer before any of its text is reported; without it, text is
+            reported as it comes.
 
     Raises:
+        GuardrailTripwire: If `judge` says no; the text is not reported, but the call is.
         Exception: If the call failed for good; `model.failed` was reported. What it had opened is
             still open.
     """
@@ -57,7 +73,7 @@ async def ask(
         attempt += 1
         speech = listen()
         try:
-            return await _stream(model, request, report, speech)
+            held, completed = await _stream(model, request, report, speech, hold=judge is not None)
         except Exception as error:
             report.check()
             delay = None
@@ -84,18 +100,47 @@ async def ask(
                 )
             )
             await asyncio.sleep(delay)
+        else:
+            return await _judged(held, completed, report, judge)
 
 
 async def _stream(
-    model: Model, request: ModelRequest, report: Reporter, speech: Speech
-) -> ModelCompleted:
+    model: Model, request: ModelRequest, report: Reporter, speech: Speech, *, hold: bool
+) -> tuple[list[Event], ModelCompleted]:
+    """Report what the model says; return what is still to be reported, and the last event."""
+    held: list[Event] = []
     async with aclosing(model.stream(request)) as deltas:
         async for delta in deltas:
             for event in speech.take(delta):
-                await report(event)
+                if hold and isinstance(event, MessageStarted | MessageDelta):
+                    held.append(event)
+                else:
+                    await report(event)
             if isinstance(delta, Finish):
                 break
     closing, completed = speech.complete()
-    for event in (*closing, completed):
+    for event in closing:
+        if hold and isinstance(event, MessageCompleted):
+            held.append(event)
+        else:
+            await report(event)
+    return held, completed
+
+
+async def _judged(
+    held: list[Event],
+    completed: ModelCompleted,
+    report: Reporter,
+    judge: Callable[[ModelCompleted], Awaitable[None]] | None,
+) -> ModelCompleted:
+    """Report the end of an answer, with its text if that passes."""
+    if judge is not None:
+        try:
+            await judge(completed)
+        except GuardrailTripwire:
+            await report(completed.model_copy(update={"content": None}))
+            raise
+    for event in held:
         await report(event)
+    await report(completed)
     return completed

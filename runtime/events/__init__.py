@@ -1,8 +1,9 @@
 """What a session's log can say: a closed union of immutable facts. Pure data.
 
 The runtime makes every event from `run.started` down and knows no session, no `seq`, no cursor and
-no clock: whoever keeps the log adds those. `session.*`, `input.*`, `history.*` and
-`run.attempt_started` are made by the gateway and stand here so that the union is closed.
+no clock: whoever keeps the log adds those. `session.*`, `input.*`, `history.*`,
+`run.attempt_started` and `run.stop_requested` are made by the gateway and stand here so that the
+union is closed.
 
 An event that opens something (`message.started`, `tool_call.started`, `node.started`, ...) is
 always followed by the one that closes it; `runtime.boundaries` holds the table.
@@ -61,6 +62,7 @@ from runtime.events.session import (
     InputQueued,
     InputSteered,
     RunAttemptStarted,
+    RunStopRequested,
     SessionClosed,
     SessionCreated,
 )
@@ -116,6 +118,7 @@ __all__ = [
     "RunInterrupted",
     "RunResumed",
     "RunStarted",
+    "RunStopRequested",
     "SessionClosed",
     "SessionCreated",
     "SuperstepCompleted",
@@ -139,6 +142,7 @@ Event = Annotated[
     | InputSteered
     | HistoryRolledBack
     | RunAttemptStarted
+    | RunStopRequested
     | RunStarted
     | RunCompleted
     | RunFailed

@@ -45,6 +45,21 @@ class RunCompleted(RunEvent):
     message_count: int
     num_turns: int
     cost_usd: float | None = None
+    _parsed: Any = PrivateAttr(default=None)
+
+    @property
+    def parsed(self) -> Any:
+        """The answer as an object of the agent's `output_type`, in the process that ran it.
+
+        It is never written anywhere; `final_output` is its JSON.
+        """
+        return self._parsed
+
+    def parsed_as(self, value: Any) -> RunCompleted:
+        """Return the same event, knowing the object."""
+        event = self.model_copy()
+        event._parsed = value  # noqa: SLF001 - its own
+        return event
 
 
 class RunFailed(RunEvent):

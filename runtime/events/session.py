@@ -17,6 +17,7 @@ __all__ = [
     "InputQueued",
     "InputSteered",
     "RunAttemptStarted",
+    "RunStopRequested",
     "SessionClosed",
     "SessionCreated",
 ]
@@ -92,3 +93,10 @@ class RunAttemptStarted(RunEvent):
     supersedes: int
     from_step: int
     reason: Literal["lease_expired", "restart", "handed_over"]
+
+
+class RunStopRequested(RunEvent):
+    """The run is to end after its current step; a command asked for it."""
+
+    type: Literal["run.stop_requested"] = "run.stop_requested"
+    command_id: str | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from runtime.messages import Message, Usage
 from runtime.runnable import RunOptions, ToolInfo
@@ -67,11 +67,22 @@ Delta = Text | ReasoningText | ToolCallFragment | Finish
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One call of a model. `messages` is legal history, instructions first as role `system`."""
+    """One call of a model.
+
+    Attributes:
+        messages: Legal history, instructions first as role `system`.
+        tools: What the model may call.
+        options: What the caller has set; what is unset is not sent to the provider.
+        output_schema: The JSON Schema that the text of the answer is to fit. A provider does what
+            its API can to make it fit; whether it does is for the caller to check.
+        output_name: What the schema describes, for providers that want a name.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[ToolInfo, ...] = ()
     options: RunOptions = field(default_factory=RunOptions)
+    output_schema: Mapping[str, Any] | None = None
+    output_name: str = "answer"
 
 
 class Model(Protocol):
@@ -84,8 +95,9 @@ class Model(Protocol):
     def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
         """Stream the answer.
 
-        The last delta is a `Finish`. Closing or cancelling the generator closes the provider's
-        connection.
+        The last delta is a `Finish`. The text ends before the first of the request's stop
+        sequences (`runtime.models.stopping` sees to it, whatever the provider does). Closing or
+        cancelling the generator closes the provider's connection.
 
         Raises:
             ModelUnavailable: If the provider cannot be reached or is overloaded.

@@ -6,19 +6,20 @@ Needs the extra `openai`.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from runtime.errors import ModelRefused
 from runtime.models.base import Delta, ModelRequest
+from runtime.models.exchange import AnswerDecoder, SdkErrors, exchange
 from runtime.models.openai_wire import ChunkDecoder, request_body
+from runtime.models.stopping import until_stop
 
 # Here and not in the constructor, because it takes half a second, and models are also made while a
 # server runs. That the extra is missing is said by the constructor.
 try:
     import openai
-
-    from runtime.models.openai_errors import translate
 except ImportError as error:
     _missing: ImportError | None = error
 else:
@@ -39,6 +40,8 @@ class OpenAIModel:
     It makes each call once: whether to make it again is the agent's decision.
     """
 
+    _path = "/chat/completions"
+
     def __init__(
         self,
         model: str,
@@ -47,6 +50,7 @@ class OpenAIModel:
         api_key: str | None = None,
         timeout: float = SILENCE_SECONDS,
         keep_alive: bool = True,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet.
 
@@ -61,6 +65,8 @@ class OpenAIModel:
             timeout: Longest silence of the provider, in seconds.
             keep_alive: Whether connections are used again. A server that closes them without a
                 word loses the request that is on its way then.
+            extra: Further fields of every request, as the provider knows them; they win over the
+                runtime's own.
 
         Raises:
             ImportError: If the extra is not installed.
@@ -68,13 +74,14 @@ class OpenAIModel:
         """
         if _missing is not None:
             raise ImportError(
-                "OpenAIModel needs the openai package: pip install 'tidegate[openai]'"
+                f"{type(self).__name__} needs the openai package: pip install 'tidegate[openai]'"
             ) from _missing
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         api_key = api_key or os.environ.get("OPENAI_API_KEY") or None
         if api_key is None and base_url is None:
             raise ModelRefused("there is no API key: pass api_key, or set OPENAI_API_KEY")
         self._name = model
+        self._extra = dict(extra or {})
         self._limit_field = "max_completion_tokens" if base_url is None else "max_tokens"
         self._client = openai.AsyncOpenAI(
             api_key=api_key or "none",
@@ -91,33 +98,39 @@ class OpenAIModel:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
         """Stream the answer; see `Model.stream`."""
-        decoder = ChunkDecoder()
-        begun = False
-        try:
-            async with aclosing(self._chunks(request)) as chunks:
-                async for chunk in chunks:
-                    for delta in decoder.take(chunk):
-                        begun = True
-                        yield delta
-        except (openai.OpenAIError, ValueError) as error:
-            raise translate(error, begun=begun) from error
-        yield decoder.finish()
-
-    async def _chunks(self, request: ModelRequest) -> AsyncGenerator[object, None]:
-        """Yield the answer's chunks as decoded JSON; closing it closes the connection."""
-        # The plain `post`, because `chat.completions.create` would make each chunk an object of
-        # the SDK, unchecked, only for it to be taken apart again.
-        response: openai.AsyncStream[object] = await self._client.post(
-            "/chat/completions",
-            body=request_body(self._name, request, limit_field=self._limit_field),
-            cast_to=object,
-            stream=True,
-            stream_cls=openai.AsyncStream[object],
-        )
-        async with response:
-            async for chunk in response:
-                yield chunk
+        deltas = self._ask(self._body(request) | self._extra, self._decoder())
+        if request.options.stop_sequences:
+            deltas = until_stop(deltas, request.options.stop_sequences, model=self._name)
+        async with aclosing(deltas):
+            async for delta in deltas:
+                yield delta
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
         await self._client.close()
+
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        return request_body(self._name, request, limit_field=self._limit_field)
+
+    def _decoder(self) -> AnswerDecoder:
+        return ChunkDecoder()
+
+    def _ask(self, body: dict[str, Any], decoder: AnswerDecoder) -> AsyncGenerator[Delta, None]:
+        async def opening() -> openai.AsyncStream[object]:
+            # The plain `post`, because the SDK's own methods would make each chunk an object,
+            # unchecked, only for it to be taken apart again.
+            return await self._client.post(
+                self._path,
+                body=body,
+                cast_to=object,
+                stream=True,
+                stream_cls=openai.AsyncStream[object],
+            )
+
+        errors = SdkErrors(
+            base=openai.OpenAIError,
+            status=openai.APIStatusError,
+            timeout=openai.APITimeoutError,
+            connection=openai.APIConnectionError,
+        )
+        return exchange(opening, decoder, errors)

@@ -20,8 +20,15 @@ from runtime.models.base import (
     Text,
     ToolCallFragment,
 )
+from runtime.models.faults import from_stream
+from runtime.models.halves import Mender
+from runtime.models.output_format import guaranteed
+from runtime.models.sse import loaded
 
 __all__ = ["ChunkDecoder", "request_body"]
+
+_END = "[DONE]"
+"""The data of the last event."""
 
 
 def request_body(model: str, request: ModelRequest, *, limit_field: str) -> dict[str, Any]:
@@ -58,6 +65,11 @@ def request_body(model: str, request: ModelRequest, *, limit_field: str) -> dict
         body[limit_field] = options.max_tokens
     if options.stop_sequences:
         body["stop"] = list(options.stop_sequences)
+    if request.output_schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": guaranteed(request.output_schema, request.output_name),
+        }
     return body
 
 
@@ -129,23 +141,34 @@ class _Chunk(BaseModel):
 
 
 class ChunkDecoder:
-    """Turns the chunks of one answer into deltas."""
+    """Turns the chunks of one answer into deltas.
+
+    Attributes:
+        done: Whether the event that ends the stream has come.
+    """
 
     def __init__(self) -> None:
+        self.done = False
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._model: str | None = None
         self._response_id: str | None = None
-        self._last_index = -1
-        self._indexes: dict[str, int] = {}
-        self._halves: dict[str, str] = {}
+        self._calls: list[tuple[int | None, str | None]] = []
+        self._mender = Mender()
 
-    def take(self, chunk: object) -> list[Delta]:
-        """Return the deltas in one chunk, given as decoded JSON.
+    def take(self, data: str) -> list[Delta]:
+        """Return the deltas in the data of one event.
 
         Raises:
+            ModelError: If the event reports an error.
             ModelSpokeNonsense: If it is no chunk.
         """
+        if data.startswith(_END):
+            self.done = True
+            return []
+        chunk = loaded(data)
+        if chunk.get("error"):
+            raise from_stream(chunk)
         try:
             read = _Chunk.model_validate(chunk)
         except ValidationError as error:
@@ -175,38 +198,34 @@ class ChunkDecoder:
 
     def _deltas(self, delta: _ChoiceDelta) -> list[Delta]:
         deltas: list[Delta] = []
-        if reasoning := self._mended("reasoning", delta.reasoning_content or delta.reasoning):
+        mend = self._mender.mend
+        if reasoning := mend("reasoning", delta.reasoning_content or delta.reasoning):
             deltas.append(ReasoningText(reasoning))
-        if text := self._mended("text", delta.content or delta.refusal):
+        if text := mend("text", delta.content or delta.refusal):
             deltas.append(Text(text))
         for call in delta.tool_calls or ():
-            index = self._index(call)
+            place = self._place(call)
             function = call.function or _Function()
-            arguments = self._mended(f"call {index}", function.arguments)
-            deltas.append(ToolCallFragment(index, call.id, function.name, arguments))
+            arguments = mend(place, function.arguments)
+            deltas.append(ToolCallFragment(place, call.id or None, function.name, arguments))
         return deltas
 
-    def _index(self, call: _Call) -> int:
-        """Return which call a fragment belongs to; some servers do not number them."""
-        index = call.index
-        if index is None and call.id:
-            index = self._indexes.setdefault(call.id, self._last_index + 1)
-        if index is None:
-            index = max(self._last_index, 0)
-        self._last_index = max(self._last_index, index)
-        return index
+    def _place(self, call: _Call) -> int:
+        """Return which call of the answer a fragment belongs to, from 0.
 
-    def _mended(self, lane: str, text: str | None) -> str:
-        """Return text as legal Unicode.
-
-        A server that escapes its JSON may cut between the two halves of a surrogate pair; the
-        first half is kept until the second one comes.
+        Some servers do not number the calls, some give all of them the same number: so the last
+        call with this number is meant, unless the fragment has another id.
         """
-        text = self._halves.pop(lane, "") + (text or "")
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            self._halves[lane] = text[-1]
-            text = text[:-1]
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        known = self._calls
+        for place in range(len(known) - 1, -1, -1):
+            index, call_id = known[place]
+            if call.id and call_id and call.id != call_id:
+                continue
+            if call.index is None or index is None or call.index == index:
+                known[place] = (index, call_id or call.id)
+                return place
+        known.append((call.index, call.id or None))
+        return len(known) - 1
 
 
 def _usage(usage: _Usage) -> Usage:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from runtime.errors import ModelRefused
 from runtime.messages import ToolCall, Usage
-from runtime.models.base import Delta, Finish, ModelRequest, Text, ToolCallFragment
+from runtime.models.base import Delta, Finish, ModelRequest, ReasoningText, Text, ToolCallFragment
+from runtime.models.stopping import until_stop
 
 __all__ = ["Cue", "Pause", "Script", "ScriptedModel", "call_tools", "say"]
+
+KEPT_REQUESTS = 1000
+"""The requests that a model remembers: more than a test makes, and a server can forget the rest."""
+
+_WORD = re.compile(r"\s*\S+|\s+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +35,21 @@ Script = Sequence[Iterable[Cue]] | Callable[[ModelRequest], Iterable[Cue]]
 """An answer for each call in turn, or a function that makes the answer to a request."""
 
 
-def say(text: str, *, seconds_per_word: float = 0.0) -> tuple[Cue, ...]:
+def say(text: str, *, seconds_per_word: float = 0.0, reasoning: str = "") -> tuple[Cue, ...]:
     """Return the script of an answer that is said word by word.
 
     Args:
         text: The answer; the pieces, joined, are exactly this.
         seconds_per_word: Pause between words.
+        reasoning: What is thought before, word by word too.
     """
+    pieces: list[Delta] = [ReasoningText(word) for word in _WORD.findall(reasoning)]
+    pieces += [Text(word) for word in _WORD.findall(text)]
     cues: list[Cue] = []
-    for word in re.findall(r"\s*\S+|\s+$", text):
+    for piece in pieces:
         if cues and seconds_per_word > 0:
             cues.append(Pause(seconds_per_word))
-        cues.append(Text(word))
+        cues.append(piece)
     return (*cues, Finish("stop"))
 
 
@@ -57,10 +67,14 @@ def call_tools(*calls: ToolCall, pieces: int = 3) -> tuple[Cue, ...]:
 
 
 class ScriptedModel:
-    """Plays a script. A finish without usage is given one: it counts words.
+    """Plays a script, and keeps to the options of a request as a real model does.
+
+    A token is a word here: a finish without usage is given one that counts words, and an answer of
+    more words than `max_tokens` is cut with reason `length`. It stops before a stop sequence.
 
     Attributes:
-        requests: Every request that was made, in order.
+        requests: The requests that were made, in order: the last 1000.
+        calls: How many there were.
         closed: How often `aclose` was called.
     """
 
@@ -69,6 +83,7 @@ class ScriptedModel:
         self._script = script
         self._name = name
         self.requests: list[ModelRequest] = []
+        self.calls = 0
         self.closed = 0
 
     @property
@@ -83,8 +98,23 @@ class ScriptedModel:
             ModelRefused: If the script has no further answer.
             Exception: Whatever the script says.
         """
+        self.calls += 1
         self.requests.append(request)
+        del self.requests[:-KEPT_REQUESTS]
+        deltas = self._play(request)
+        if request.options.stop_sequences:
+            deltas = until_stop(deltas, request.options.stop_sequences, model=self._name)
+        async with aclosing(deltas):
+            async for delta in deltas:
+                yield delta
+
+    async def aclose(self) -> None:
+        """Count the call; there is nothing to let go of."""
+        self.closed += 1
+
+    async def _play(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
         words = 0
+        limit = request.options.max_tokens
         for cue in self._answer(request):
             match cue:
                 case Pause():
@@ -93,28 +123,32 @@ class ScriptedModel:
                     await cue.wait()
                 case Exception():
                     raise cue
-                case str():
-                    words += len(cue.split())
-                    yield Text(cue)
+                case str() | Text():
+                    text = cue if isinstance(cue, str) else cue.text
+                    words += len(text.split())
+                    if limit is not None and words > limit:
+                        yield Text(_without_last(text, words - limit))
+                        yield Finish("length", _usage(request, limit), self._name)
+                        return
+                    yield Text(text)
                 case Finish(usage=None):
                     usage = _usage(request, words)
                     yield Finish(cue.reason, usage, cue.model or self._name, cue.response_id)
                 case _:
-                    if isinstance(cue, Text):
-                        words += len(cue.text.split())
                     yield cue
-
-    async def aclose(self) -> None:
-        """Count the call; there is nothing to let go of."""
-        self.closed += 1
 
     def _answer(self, request: ModelRequest) -> Iterable[Cue]:
         if callable(self._script):
             return self._script(request)
-        turn = len(self.requests)
-        if turn > len(self._script):
+        if self.calls > len(self._script):
             raise ModelRefused(f"the script of {self._name!r} ends after {len(self._script)} calls")
-        return self._script[turn - 1]
+        return self._script[self.calls - 1]
+
+
+def _without_last(text: str, words: int) -> str:
+    """Return a text without its last words."""
+    pieces = _WORD.findall(text.rstrip())
+    return "".join(pieces[: len(pieces) - words])
 
 
 def _usage(request: ModelRequest, said: int) -> Usage:

@@ -16,38 +16,41 @@ from collections.abc import Callable
 from typing import Any
 
 from runtime.errors import ToolFailed
-from runtime.tools.context import Report, ToolContext
+from runtime.tools.context import ToolContext
 
 __all__ = ["CLEAN_UP_SECONDS", "call"]
 
-CLEAN_UP_SECONDS = 0.25
-"""How long a cancelled async tool may clean up before the run ends without it."""
+CLEAN_UP_SECONDS = 0.05
+"""How long a cancelled async tool may clean up before the run ends without it: half of the 100 ms in
+which a cancelled run has to be over."""
 
 _logger = logging.getLogger(__name__)
 _left_behind: set[asyncio.Task[Any]] = set()
 
 
-async def call(function: Callable[[], Any], context: ToolContext, report: Report) -> Any:
-    """Call a function and return its result, reporting what it says meanwhile.
+async def call(function: Callable[[], Any], context: ToolContext) -> Any:
+    """Call a function in the scope of `context` and return its result.
 
     Raises:
         ToolFailed: If the tool says so, or cancels itself.
-        Exception: Whatever the function raises.
+        BaseException: Whatever the function raises, or what made reporting fail.
         asyncio.CancelledError: If the calling task is cancelled.
     """
-    if inspect.iscoroutinefunction(function):
-        task: asyncio.Task[Any] = asyncio.create_task(function())
-        try:
-            await context.attend(task, report)
-        finally:
-            await _stop(task)
-        return _result(task)
-    future = _in_thread(function)
+    with context.scope.active():  # a task and a thread take the scope over when they are started
+        if inspect.iscoroutinefunction(function):
+            work: asyncio.Future[Any] = asyncio.create_task(function())
+        else:
+            work = _in_thread(function)
     try:
-        await context.attend(future, report)
+        await context.attend(work)
     finally:
-        future.cancel()
-    return _result(future)
+        if isinstance(work, asyncio.Task):
+            await _stop(work)
+        else:
+            work.cancel()
+        # After the tool has stopped: agents below it report their own ends while they are stopped.
+        await context.scope.outbox.aclose()
+    return _result(work)
 
 
 def _result(work: asyncio.Future[Any]) -> Any:

@@ -1,26 +1,26 @@
-"""What a running tool knows about its call, and how it reports progress."""
+"""What a running tool knows about its call, and how it speaks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from typing import Any
 
-from runtime.errors import ToolFailed
+from runtime.errors import RunAborted, ToolFailed
+from runtime.events import ToolProgress
+from runtime.outbox import Outbox
+from runtime.plain import plain
+from runtime.runnable import Emit, RunRequest
+from runtime.scope import Scope
 
-__all__ = ["Report", "ToolContext"]
-
-Report = Callable[[Any], Awaitable[None]]
-"""Takes one progress report; returns once it is in the log."""
+__all__ = ["ToolContext"]
 
 
 class ToolContext:
     """One call of a tool. A tool that has a parameter of this type is given it.
 
-    What the tool reports is carried to the task that runs the call and reported there: from an
-    async tool, or from the thread of a sync one. Nothing is reported after the call is over.
+    Nothing is reported after the call is over. Whatever the tool calls finds the same scope by
+    itself: `emit`, `write` and `get_stream_writer` work there too.
 
     Attributes:
         call_id: The call's id.
@@ -28,18 +28,46 @@ class ToolContext:
         idempotency_key: The same for each attempt at this call, also after a crash.
         deadline: When the call is cut off, on the clock of `time.monotonic()`, in seconds; None
             if nothing limits it.
+        attempt: 1, and one more each time that the call is tried again.
+        scope: Where in the run the tool stands.
     """
 
     def __init__(
-        self, *, call_id: str, run_id: str, idempotency_key: str, deadline: float | None = None
+        self,
+        *,
+        call_id: str,
+        request: RunRequest,
+        path: tuple[str, ...],
+        report: Emit,
+        idempotency_key: str,
+        deadline: float | None = None,
+        attempt: int = 1,
     ) -> None:
+        """Prepare one attempt at a call, on the running loop.
+
+        Args:
+            call_id: The call's id.
+            request: What the run was asked.
+            path: From the root to the agent that makes the call.
+            report: Takes what the tool says.
+            idempotency_key: The same for each attempt.
+            deadline: When the call is cut off.
+            attempt: Which attempt this is, from 1.
+        """
         self.call_id = call_id
-        self.run_id = run_id
+        self.run_id = request.run_id
         self.idempotency_key = idempotency_key
         self.deadline = deadline
+        self.attempt = attempt
+        self.scope = Scope(
+            request=request,
+            path=path,
+            outbox=Outbox(report, on_failure=self._break),
+            call_id=call_id,
+        )
         self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
-        self._waiting: deque[tuple[Any, Future[None]]] = deque()
+        self._broken: asyncio.Future[None] = self._loop.create_future()
+        self._relays: set[asyncio.Task[None] | None] = set()
         self._over = False
 
     @property
@@ -53,9 +81,22 @@ class ToolContext:
         Raises:
             ToolFailed: If the call is over.
         """
-        taken: Future[None] = Future()
-        self._put(data, taken)
-        await asyncio.wrap_future(taken)
+        if self._over:
+            raise _over()
+        event = ToolProgress(
+            run_id=self.run_id,
+            path=self.scope.path,
+            call_id=self.call_id,
+            data=plain(data, f"tool call {self.call_id!r}"),
+        )
+        try:
+            await self.scope.outbox.send(event)
+        except RunAborted as error:
+            raise _over() from error
+        except Exception as error:
+            # The log is gone, and with it the run. A tool could take an `Exception` for a failure
+            # of its own and go on for ever.
+            raise asyncio.CancelledError from error
 
     def progress_from_thread(self, data: Any) -> None:
         """Report progress from a sync tool. Blocks until the report is in the log.
@@ -63,41 +104,41 @@ class ToolContext:
         Raises:
             ToolFailed: If the call is over; a good moment for the tool to stop.
         """
-        taken: Future[None] = Future()
+        saying = self._relay(data)
         try:
-            self._loop.call_soon_threadsafe(self._put, data, taken)
-            taken.result()
-        except (CancelledError, RuntimeError) as error:  # RuntimeError: the loop is closed
+            asyncio.run_coroutine_threadsafe(saying, self._loop).result()
+        except CancelledError as error:
+            raise _over() from error
+        except RuntimeError as error:  # the loop is closed
+            saying.close()
             raise _over() from error
 
-    def _put(self, data: Any, taken: Future[None]) -> None:
-        if self._over:
-            taken.set_exception(_over())
-            return
-        self._waiting.append((data, taken))
-        self._news.set()
+    async def _relay(self, data: Any) -> None:
+        task = asyncio.current_task()
+        self._relays.add(task)
+        try:
+            await self.progress(data)
+        finally:
+            self._relays.discard(task)
 
-    async def attend(self, work: asyncio.Future[Any], report: Report) -> None:
-        """Report what the tool says until `work` is done; then the call is over.
+    def _break(self, error: BaseException) -> None:
+        if not self._broken.done():
+            self._broken.set_result(None)
+
+    async def attend(self, work: asyncio.Future[Any]) -> None:
+        """Wait until `work` is done and what it said is reported; then the call is over.
 
         Raises:
-            BaseException: Whatever `report` raises.
+            BaseException: At once, what made reporting fail.
         """
-        work.add_done_callback(lambda _: self._news.set())
         try:
-            while not work.done() or self._waiting:
-                await self._news.wait()
-                self._news.clear()
-                while self._waiting:
-                    data, taken = self._waiting[0]
-                    await report(data)
-                    self._waiting.popleft()
-                    if not taken.cancelled():
-                        taken.set_result(None)
+            await asyncio.wait((work, self._broken), return_when=asyncio.FIRST_COMPLETED)
+            await self.scope.outbox.flush()
         finally:
             self._over = True
-            for _, taken in self._waiting:
-                taken.cancel()
+            for relay in self._relays:
+                if relay is not None:
+                    relay.cancel()
 
 
 def _over() -> ToolFailed:

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -19,7 +20,10 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from runtime.tools.context import ToolContext
 
-__all__ = ["Signature", "json_schema", "signature"]
+__all__ = ["Params", "Signature", "json_schema", "signature", "whole"]
+
+Params = type[BaseModel] | Mapping[str, Any]
+"""What a tool takes: a pydantic model; or a JSON Schema, and then only "is an object" is checked."""
 
 _SECTION = re.compile(r"^(Args|Arguments|Returns|Raises|Yields|Examples?|Notes?|Attributes):\s*$")
 _PARAMETER = re.compile(r"^(?P<name>\w+)\s*(\([^)]*\))?:\s*(?P<text>.*)$")
@@ -31,16 +35,59 @@ class Signature:
 
     Attributes:
         description: The docstring up to its first section.
-        arguments: Holds the arguments of one call.
+        arguments: Holds the arguments of one call, or describes them.
         parameters: From attributes of `arguments` to parameters of the function. They differ only
-            where pydantic needs the name for itself, as with `json` or `copy`.
+            where pydantic needs the name for itself, as with `json` or `copy`. None for a function
+            that takes the context and all arguments as one object.
         context: The parameter that takes the `ToolContext`, if there is one.
     """
 
     description: str
-    arguments: type[BaseModel]
-    parameters: Mapping[str, str]
+    arguments: Params
+    parameters: Mapping[str, str] | None
     context: str | None
+
+    def check(self, values: dict[str, Any]) -> Any:
+        """Return the arguments of a call as the function is to be given them.
+
+        Raises:
+            pydantic.ValidationError: If they do not fit.
+        """
+        if isinstance(self.arguments, Mapping):
+            return values
+        return self.arguments.model_validate(values)
+
+    def bind(
+        self, function: Callable[..., Any], arguments: Any, context: ToolContext
+    ) -> Callable[[], Any]:
+        """Return the function with its arguments; they are what `check` returned."""
+        if self.parameters is None:
+            return partial(function, context, arguments)
+        values = {
+            parameter: getattr(arguments, attribute)
+            for attribute, parameter in self.parameters.items()
+        }
+        if self.context is not None:
+            values[self.context] = context
+        return partial(function, **values)
+
+
+def whole(function: Callable[..., Any], params: Params, name: str) -> Signature:
+    """Describe a function that is called as `function(context, arguments)`.
+
+    Raises:
+        TypeError: If it is no function, or `params` cannot be written as JSON.
+    """
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        raise TypeError(f"tool {name!r}: {function!r} is no function")
+    if not isinstance(params, Mapping):
+        try:
+            json_schema(params)
+        except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema) as error:
+            raise TypeError(
+                f"tool {name!r}: a parameter cannot be written as JSON: {error}"
+            ) from error
+    return Signature(inspect.getdoc(function) or "", params, None, None)
 
 
 def signature(function: Callable[..., Any], name: str) -> Signature:
@@ -84,8 +131,10 @@ class _WithoutTitles(GenerateJsonSchema):
         return False
 
 
-def json_schema(arguments: type[BaseModel]) -> dict[str, Any]:
+def json_schema(arguments: Params) -> dict[str, Any]:
     """Return the JSON Schema of a tool's arguments, as providers want it."""
+    if isinstance(arguments, Mapping):
+        return {"type": "object", "properties": {}, **arguments}
     schema = arguments.model_json_schema(schema_generator=_WithoutTitles)
     schema.pop("title", None)
     schema.setdefault("properties", {})

@@ -223,6 +223,7 @@ async function refresh() {
   await app.loadAgents();
   composer.offer(app.agents);
   empty.offer(app.agents);
+  timeline.offer(app.agents);
 }
 
 openFromAddress();

@@ -1,6 +1,8 @@
 // @ts-check
 /** @file The part of the fold that concerns tool calls, tools and approvals. Pure. */
 
+import { nested } from "./path.js";
+import { held } from "./reduce-graph.js";
 import { append, approvalKey, change, has, put, toolItem, toolKey } from "./timeline.js";
 
 /** @typedef {import("./types.js").Frame} Frame */
@@ -16,15 +18,16 @@ export function reduceTool(state, event) {
   if (event.type.startsWith("approval.")) return { items: reduceApproval(state, event) };
   const { items } = state;
   const { call_id: callId, name, run_id: runId = null } = event;
-  const key = toolKey(runId, callId);
+  const path = nested(event.path);
+  const key = toolKey(runId, callId, path);
   /** @param {Partial<ToolItem>} changes */
   const become = (changes) => {
-    const there = has(items, key) ? items : put(items, toolItem({ callId, name, runId }));
+    const there = has(items, key) ? items : put(items, toolItem({ callId, name, runId, path }));
     return { items: change(there, key, () => changes), activity: null };
   };
   switch (event.type) {
     case "tool_call.started":
-      return { items: append(items, toolItem({ callId, name, runId, status: "writing" })) };
+      return { items: append(items, toolItem({ callId, name, runId, path, status: "writing" })) };
     case "tool_call.delta":
       return {
         items: change(items, key, (/** @type {ToolItem} */ item) => ({
@@ -57,18 +60,7 @@ function reduceApproval({ items }, event) {
   const key = approvalKey(event.approval_id);
   switch (event.type) {
     case "approval.requested":
-      return put(items, {
-        kind: "approval",
-        key,
-        approvalId: event.approval_id,
-        callId: event.call_id ?? null,
-        tool: event.tool ?? null,
-        arguments: event.arguments ?? null,
-        reason: event.reason ?? null,
-        decision: null,
-        message: null,
-        runId: event.run_id ?? null,
-      });
+      return put(held(items, event), approvalItem(event));
     case "approval.resolved":
       return change(items, key, () => ({
         decision: event.decision,
@@ -80,6 +72,27 @@ function reduceApproval({ items }, event) {
 }
 
 /**
+ * @param {any} asked An `approval.requested`, or an approval of a snapshot.
+ * @returns {import("./types.js").ApprovalItem}
+ */
+export function approvalItem(asked) {
+  return {
+    kind: "approval",
+    key: approvalKey(asked.approval_id),
+    approvalId: asked.approval_id,
+    callId: asked.call_id ?? null,
+    node: asked.node ?? null,
+    tool: asked.tool ?? null,
+    arguments: asked.arguments ?? null,
+    reason: asked.reason ?? null,
+    decision: null,
+    message: null,
+    runId: asked.run_id ?? null,
+    path: nested(asked.path),
+  };
+}
+
+/**
  * A snapshot taken between a call's last argument and the end of the model step does not have the
  * call; the end of the step names it again.
  * @param {ViewState["items"]} items
@@ -88,10 +101,12 @@ function reduceApproval({ items }, event) {
  */
 export function withCalls(items, event) {
   const runId = event.run_id ?? null;
+  const path = nested(event.path);
   for (const call of event.tool_calls ?? []) {
-    if (has(items, toolKey(runId, call.id))) continue;
+    if (has(items, toolKey(runId, call.id, path))) continue;
     const { name } = call;
-    items = put(items, toolItem({ callId: call.id, name, runId, arguments: call.arguments }));
+    const known = { callId: call.id, name, runId, path };
+    items = put(items, toolItem({ ...known, arguments: call.arguments }));
   }
   return items;
 }

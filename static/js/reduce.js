@@ -6,6 +6,8 @@
  * one that was seen changes nothing, and one that leaves a hole is for the caller to fetch again.
  */
 
+import { nested } from "./path.js";
+import { reduceGraphs, reduceNode, unfinished } from "./reduce-graph.js";
 import { reduceTool, withCalls } from "./reduce-tool.js";
 import { append, change, has, messageItem, messageKey, put, reasoningKey } from "./timeline.js";
 
@@ -66,6 +68,8 @@ function changesBy(state, event) {
     case "tool":
     case "approval":
       return reduceTool(state, event);
+    case "node":
+      return reduceNode(state, event);
     default:
       return reduceProgress(state, event);
   }
@@ -85,11 +89,12 @@ function reduceInput({ items, queue, run, agent }, event) {
   switch (event.type) {
     case "input.accepted": {
       const idle = run === null || !["queued", "running", "interrupted"].includes(run.status);
-      const queued = { agent: event.agent ?? agent, status: "queued", attempt: 0, error: null };
+      const queued = { agent: event.agent ?? agent, status: "queued", attempt: 0 };
+      const waits = { run_id: event.run_id ?? "", ...queued, stopping: false, error: null };
       return {
         items: put(items, said()),
         queue: withoutThis,
-        ...(idle ? { run: { run_id: event.run_id ?? "", ...queued } } : {}),
+        ...(idle ? { run: waits } : {}),
       };
     }
     case "input.queued": {
@@ -132,6 +137,9 @@ const RUN_STATUS = new Map([
  * @returns {Partial<ViewState>}
  */
 function reduceRun(state, event) {
+  if (event.type === "run.stop_requested" && state.run?.run_id === event.run_id) {
+    return { run: { .../** @type {Run} */ (state.run), stopping: true } };
+  }
   const statuses = RUN_STATUS.get(event.type);
   if (statuses === undefined) return {};
   const known = state.run?.run_id === event.run_id ? state.run : null;
@@ -143,27 +151,34 @@ function reduceRun(state, event) {
     run_id: event.run_id ?? "",
     status: statuses[0],
     attempt: event.attempt ?? known?.attempt ?? 1,
-    agent: event.agent ?? known?.agent ?? state.agent,
+    agent: event.agent ?? event.graph ?? known?.agent ?? state.agent,
+    stopping: begins && (known?.stopping ?? false),
     error: event.error ?? null,
   };
-  const items = state.items.map((item) => (saidAnew(item, event) ? superseded(item) : item));
-  return { run, items, status: statuses[1], activity: null };
+  const items = state.items.map((item) =>
+    saidAnew(state.items, item, event) ? superseded(item) : item,
+  );
+  return { run, items: reduceGraphs(items, event), status: statuses[1], activity: null };
 }
 
 /**
- * What a run that goes on from a stopped one, or that was taken over, says once more.
+ * What a run that goes on from a stopped one, or that was taken over, says once more. Of its own
+ * agent: the steps that were not finished; below it: what is not final, if no finished node said it.
+ * @param {readonly Item[]} items
  * @param {Item} item
  * @param {Frame} event
  * @returns {item is MessageItem}
  */
-function saidAnew(item, event) {
+function saidAnew(items, item, event) {
   if (item.kind !== "message" || item.role === "user") return false;
   if (event.type === "run.started") {
     const parent = event.parent_run_id ?? null;
     return parent !== null && item.runId === parent && item.status === "incomplete";
   }
   if (event.type !== "run.attempt_started" || item.runId !== event.run_id) return false;
-  return item.turn !== null && item.turn > event.from_step;
+  if (item.path !== null) return !item.final && unfinished(items, item.runId, item.path);
+  // What a graph says itself has no turn; it is said at the very end.
+  return item.turn === null ? !item.final : item.turn > event.from_step;
 }
 
 /**
@@ -179,12 +194,14 @@ function superseded(item) {
  * @param {Frame} event
  * @returns {Partial<ViewState>}
  */
-function reduceMessage({ items }, event) {
+function reduceMessage({ items, run }, event) {
   const { message_id: messageId, run_id: runId = null } = event;
   switch (event.type) {
     case "message.started": {
-      const { role, agent = null, turn = null } = event;
-      const item = messageItem({ messageId, role, agent, turn, runId, status: "streaming" });
+      const { role, turn = null } = event;
+      const agent = event.agent ?? (nested(event.path) === null ? (run?.agent ?? null) : null);
+      const said = { messageId, role, agent, turn, runId, path: nested(event.path) };
+      const item = messageItem({ ...said, status: "streaming", final: false });
       return { items: append(items, item), activity: null };
     }
     case "message.delta":
@@ -196,7 +213,7 @@ function reduceMessage({ items }, event) {
     case "message.completed": {
       const ended = event.incomplete ? "incomplete" : "complete";
       const status = event.superseded ? "superseded" : ended;
-      const known = { messageId, role: "assistant", runId };
+      const known = { messageId, role: "assistant", runId, path: nested(event.path) };
       const there = has(items, messageKey(messageId)) ? items : put(items, messageItem(known));
       const completed = { text: event.text, status: /** @type {MessageItem["status"]} */ (status) };
       return { items: change(there, messageKey(messageId), () => completed) };
@@ -223,6 +240,7 @@ function reduceReasoning({ items }, event) {
         text: "",
         status: "streaming",
         runId,
+        path: nested(event.path),
       });
     case "reasoning.delta":
       return change(items, key, (/** @type {ReasoningItem} */ item) => ({
@@ -250,18 +268,25 @@ function reduceProgress(state, event) {
       return { activity: "Thinking" };
     case "model.completed":
       return {
-        items: withCalls(state.items, event),
+        items: withCalls(finished(state.items, event), event),
         usage: event.usage ? sum(state.usage, event.usage) : state.usage,
       };
     case "model.retrying":
       return { activity: `The model failed; next try in ${(event.delay_ms / 1000).toFixed(1)} s` };
-    case "node.started":
-      return { activity: `Step ${event.node}` };
     case "agent.handoff":
       return { activity: `Handed over to ${event.target}` };
     default:
       return {};
   }
+}
+
+/**
+ * @param {readonly Item[]} items
+ * @param {Frame} event A `model.completed`.
+ * @returns {readonly Item[]}
+ */
+function finished(items, { message_id: messageId }) {
+  return change(items, messageKey(messageId), () => ({ final: true }));
 }
 
 /**

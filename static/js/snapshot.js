@@ -1,17 +1,13 @@
 // @ts-check
 /** @file A snapshot of the wire → the page's state. Pure. */
 
-import {
-  approvalKey,
-  change,
-  has,
-  messageItem,
-  messageKey,
-  put,
-  reasoningKey,
-} from "./timeline.js";
+import { graphOf, nested } from "./path.js";
+import { graphItem, graphNode } from "./reduce-graph.js";
+import { approvalItem } from "./reduce-tool.js";
+import { has, messageItem, messageKey, put, reasoningKey } from "./timeline.js";
 import { toolItem, toolKey } from "./timeline.js";
 
+/** @typedef {import("./types.js").GraphItem} GraphItem */
 /** @typedef {import("./types.js").Item} Item */
 /** @typedef {import("./types.js").ViewState} ViewState */
 
@@ -21,11 +17,13 @@ import { toolItem, toolKey } from "./timeline.js";
  */
 function itemsOf(message) {
   const runId = message.run_id;
+  const path = nested(message.path);
   const calls = (message.tool_calls ?? []).map((/** @type {any} */ call) =>
     toolItem({
       callId: call.call_id,
       name: call.name,
       runId,
+      path,
       arguments: call.arguments,
       status: call.status,
       progress: call.progress ?? null,
@@ -42,6 +40,7 @@ function itemsOf(message) {
     runId,
     agent: message.agent ?? null,
     turn: message.turn ?? null,
+    path,
   });
   return item.text === "" && calls.length > 0 ? calls : [item, ...calls];
 }
@@ -53,7 +52,7 @@ function itemsOf(message) {
  * @returns {readonly Item[]}
  */
 function withOpen(items, open, runId) {
-  for (const { message_id: messageId, text, run_id } of open.reasoning ?? []) {
+  for (const { message_id: messageId, text, run_id, path } of open.reasoning ?? []) {
     const key = reasoningKey(messageId);
     items = put(items, {
       kind: "reasoning",
@@ -62,24 +61,25 @@ function withOpen(items, open, runId) {
       text,
       status: "streaming",
       runId: run_id,
+      path: nested(path),
     });
   }
-  for (const { message_id: messageId, role, text, run_id } of open.messages ?? []) {
-    items = put(items, messageItem({ messageId, role, text, status: "streaming", runId: run_id }));
+  for (const { message_id: messageId, role, text, run_id, path, ...said } of open.messages ?? []) {
+    const { agent = null, turn = null } = said;
+    const known = { messageId, role, text, runId: run_id, agent, turn, path: nested(path) };
+    items = put(items, messageItem({ ...known, status: "streaming", final: false }));
   }
   for (const call of open.tool_calls ?? []) {
     const { call_id: callId, name } = call;
-    items = put(
-      items,
-      toolItem({ callId, name, runId, arguments: call.arguments, status: "writing" }),
-    );
+    const known = { callId, name, runId, path: nested(call.path), arguments: call.arguments };
+    items = put(items, toolItem({ ...known, status: "writing" }));
   }
-  for (const callId of open.tools ?? []) {
-    items = change(items, toolKey(runId, callId), () => ({
-      status: /** @type {const} */ ("running"),
-    }));
-  }
-  return items;
+  const running = new Set(open.tools ?? []);
+  return items.map((item) =>
+    item.kind === "tool" && item.runId === runId && running.has(item.callId)
+      ? { ...item, status: /** @type {const} */ ("running") }
+      : item,
+  );
 }
 
 /**
@@ -88,25 +88,51 @@ function withOpen(items, open, runId) {
  * @returns {readonly Item[]}
  */
 function withApproval(items, approval) {
-  const callId = approval.call_id ?? null;
-  const tool = approval.tool ?? null;
-  const key = callId === null ? null : toolKey(approval.run_id, callId);
-  if (key !== null && tool !== null && !has(items, key)) {
-    const call = { callId, name: tool, runId: approval.run_id };
-    items = put(items, toolItem({ ...call, arguments: approval.arguments ?? "" }));
+  const asked = approvalItem(approval);
+  const { callId, tool, runId, path } = asked;
+  if (callId !== null && tool !== null && !has(items, toolKey(runId, callId, path))) {
+    const call = { callId, name: tool, runId, path };
+    items = put(items, toolItem({ ...call, arguments: asked.arguments ?? "" }));
   }
-  return put(items, {
-    kind: "approval",
-    key: approvalKey(approval.approval_id),
-    approvalId: approval.approval_id,
-    callId,
-    tool,
-    arguments: approval.arguments ?? null,
-    reason: approval.reason ?? null,
-    decision: null,
-    message: null,
-    runId: approval.run_id,
-  });
+  return put(items, asked);
+}
+
+/**
+ * The graphs of the run, each before the first thing that was said in answer to the input.
+ * @param {readonly Item[]} items
+ * @param {any} run
+ * @returns {readonly Item[]}
+ */
+function withGraphs(items, run) {
+  if (!Array.isArray(run?.nodes)) return items;
+  const over = !["queued", "running", "interrupted"].includes(run.status);
+  /** @type {Map<string, GraphItem>} */
+  const graphs = new Map();
+  /** @param {GraphItem} graph */
+  const keep = (graph) => graphs.set(graph.key, graph).get(graph.key) ?? graph;
+  if (run.nodes.length === 0) keep({ ...graphItem(run.run_id, [run.agent]), over });
+  for (const { node, path, error, progress, duration_ms: durationMs, ...known } of run.nodes) {
+    const empty = { ...graphItem(run.run_id, graphOf(path)), over };
+    const graph = graphs.get(empty.key) ?? empty;
+    const more = { error: error ?? null, progress: progress ?? null };
+    const one = graphNode(path, node, { ...known, ...more, durationMs: durationMs ?? null });
+    keep({ ...graph, nodes: [...graph.nodes, one] });
+  }
+  const isAnswer = (/** @type {Item} */ item) =>
+    item.runId === run.run_id && !(item.kind === "message" && item.role === "user");
+  const answered = items.findIndex(isAnswer);
+  const place = answered === -1 ? items.length : answered;
+  return [...items.slice(0, place), ...graphs.values(), ...items.slice(place)];
+}
+
+/**
+ * @param {any} run
+ * @returns {import("./types.js").Run | null}
+ */
+function runOf(run) {
+  if (run === null) return null;
+  const { nodes: _, ...known } = run;
+  return { agent: null, error: null, stopping: false, ...known };
 }
 
 /**
@@ -116,7 +142,8 @@ function withApproval(items, approval) {
  */
 export function fromSnapshot(snapshot) {
   const { run } = snapshot;
-  const spoken = withOpen(snapshot.messages.flatMap(itemsOf), snapshot.open, run?.run_id ?? null);
+  const said = withOpen(snapshot.messages.flatMap(itemsOf), snapshot.open, run?.run_id ?? null);
+  const spoken = withGraphs(said, run);
   const queue = snapshot.queue.map((/** @type {any} */ waiting) => ({
     run_id: waiting.run_id,
     command_id: waiting.command_id,
@@ -134,7 +161,7 @@ export function fromSnapshot(snapshot) {
     status: snapshot.status,
     cursor: snapshot.cursor,
     seq: null,
-    run: run === null ? null : { agent: null, error: null, ...run },
+    run: runOf(run),
     items,
     queue,
     usage: snapshot.usage,

@@ -19,12 +19,21 @@ export const messageKey = (messageId) => `message:${messageId}`;
 export const reasoningKey = (messageId) => `reasoning:${messageId}`;
 
 /**
- * A call's id is the model's own and may come again in a later run.
+ * A call's id is the model's own and may come again: in a later run, or below another path.
  * @param {string | null} runId
  * @param {string} callId
+ * @param {import("./path.js").Path | null} path Of the agent that calls; null for the run's own.
  * @returns {string}
  */
-export const toolKey = (runId, callId) => `tool:${runId}:${callId}`;
+export const toolKey = (runId, callId, path) =>
+  `tool:${runId}:${path === null ? "" : `${path.join("/")}:`}${callId}`;
+
+/**
+ * @param {string | null} runId
+ * @param {import("./path.js").Path} path Of the outermost graph.
+ * @returns {string}
+ */
+export const graphKey = (runId, path) => `graph:${runId}:${path.join("/")}`;
 
 /**
  * @param {string} approvalId
@@ -45,6 +54,8 @@ export function messageItem(known) {
     runId: null,
     agent: null,
     turn: null,
+    path: null,
+    final: true,
     ...known,
   };
 }
@@ -56,7 +67,8 @@ export function messageItem(known) {
 export function toolItem(known) {
   return {
     kind: "tool",
-    key: toolKey(known.runId, known.callId),
+    key: toolKey(known.runId, known.callId, known.path ?? null),
+    path: null,
     arguments: "",
     status: "ready",
     progress: null,

@@ -24,15 +24,19 @@
 
 /** @typedef {"streaming" | "complete" | "incomplete" | "superseded"} MessageStatus */
 
+/** @typedef {import("./path.js").Path} Path */
+
 /**
+ * `path` is null for the run's own agent (path.js); `final` says that the model's step is done, so
+ * that no take-over says the message anew.
  * @typedef {{kind: "message", key: string, messageId: string, role: string, text: string,
- *   status: MessageStatus, runId: string | null, agent: string | null,
- *   turn: number | null}} MessageItem
+ *   status: MessageStatus, runId: string | null, agent: string | null, turn: number | null,
+ *   path: Path | null, final: boolean}} MessageItem
  */
 
 /**
  * @typedef {{kind: "reasoning", key: string, messageId: string, text: string,
- *   status: "streaming" | "complete", runId: string | null}} ReasoningItem
+ *   status: "streaming" | "complete", runId: string | null, path: Path | null}} ReasoningItem
  */
 
 /** @typedef {"writing" | "ready" | "running" | "completed" | "failed" | "unknown"} ToolStatus */
@@ -40,20 +44,43 @@
 /**
  * @typedef {{kind: "tool", key: string, callId: string, name: string, arguments: string,
  *   status: ToolStatus, progress: any, result: any, error: {message: string} | null,
- *   durationMs: number | null, runId: string | null}} ToolItem
+ *   durationMs: number | null, runId: string | null, path: Path | null}} ToolItem
  */
 
 /**
  * @typedef {{kind: "approval", key: string, approvalId: string, callId: string | null,
- *   tool: string | null, arguments: string | null, reason: string | null,
- *   decision: string | null, message: string | null, runId: string | null}} ApprovalItem
+ *   node: string | null, tool: string | null, arguments: string | null, reason: string | null,
+ *   decision: string | null, message: string | null, runId: string | null,
+ *   path: Path | null}} ApprovalItem
  */
 
-/** @typedef {MessageItem | ReasoningItem | ToolItem | ApprovalItem} Item */
+/** @typedef {"running" | "interrupted" | "completed" | "failed" | "skipped"} NodeStatus */
+
+/**
+ * A node of a graph, the last time that it ran; `path` is that of its graph, `visited` the number
+ * of items before it began.
+ * @typedef {{key: string, node: string, path: Path, status: NodeStatus, superstep: number | null,
+ *   times: number, progress: any, error: {message: string} | null,
+ *   durationMs: number | null, visited: number}} GraphNode
+ */
+
+/**
+ * A graph that runs, with the graphs inside it.
+ * @typedef {{kind: "graph", key: string, name: string, nodes: readonly GraphNode[], over: boolean,
+ *   runId: string | null, path: Path}} GraphItem
+ */
+
+/** @typedef {MessageItem | ReasoningItem | ToolItem | ApprovalItem | GraphItem} Item */
+
+/**
+ * What an agent says that was called as a tool.
+ * @typedef {{kind: "nested", key: string, name: string, depth: number,
+ *   items: readonly Item[]}} NestedItem
+ */
 
 /**
  * @typedef {{run_id: string, status: string, attempt: number, agent: string | null,
- *   error: {code: string, message: string} | null}} Run
+ *   stopping: boolean, error: {code: string, message: string} | null}} Run
  */
 
 /** @typedef {{run_id: string, command_id: string, text: string, message_id: string}} Queued */
@@ -97,7 +124,12 @@
  */
 
 /**
- * @typedef {{name: string, kind: string, description: string,
+ * The nodes of a graph: with which it starts, and where each may go.
+ * @typedef {{start: readonly string[], edges: Record<string, readonly string[]>}} GraphShape
+ */
+
+/**
+ * @typedef {{name: string, kind: string, description: string, graph?: GraphShape,
  *   tools: {name: string, description?: string}[]}} AgentInfo
  */
 

@@ -1,23 +1,42 @@
 // @ts-check
-/** @file A question to the human that holds a run. */
+/** @file A question to the human that holds a run: about a tool call, or a graph's node. */
 
 import { element, icon, setAttribute } from "./dom.js";
 import { layOut } from "./view-tool.js";
+import { showValue } from "./view-value.js";
 
 /** @typedef {import("./types.js").ApprovalItem} ApprovalItem */
 
 /**
- * @typedef {{approval_id: string, decision: "approve" | "reject" | "edit", arguments?: string}}
- *   Decision
+ * @typedef {{approval_id: string, decision: "approve" | "reject" | "edit", arguments?: string,
+ *   message?: string}} Decision
  */
 
 /** @type {Record<string, string>} */
 const DECIDED = {
   approved: "Approved",
   rejected: "Rejected",
-  edited: "Approved with other arguments",
+  edited: "Approved with changes",
   expired: "Expired without an answer",
 };
+
+/** Beyond so many lines the editor scrolls. */
+const MOST_ROWS = 14;
+
+/**
+ * What is asked about, as one edits it: plain text as it is, anything else as JSON.
+ * @param {string | null} json
+ * @returns {{value: any, text: string, plain: boolean}}
+ */
+function read(json) {
+  try {
+    const value = JSON.parse(json ?? "");
+    if (typeof value === "string") return { value, text: value, plain: true };
+    return { value, text: layOut(json ?? ""), plain: false };
+  } catch {
+    return { value: json ?? "", text: json ?? "", plain: false };
+  }
+}
 
 /**
  * @param {(item: ApprovalItem, decision: Decision) => Promise<void>} decide
@@ -26,31 +45,42 @@ const DECIDED = {
 export function showApproval(decide) {
   /** @type {ApprovalItem | null} */
   let current = null;
+  let asked = read(null);
   const title = element("h3", {});
   const reason = element("p", { class: "approval-reason" });
+  const shown = element("div", { class: "approval-value", "data-testid": "approval-value" });
   const problem = element("p", { class: "tool-error", role: "alert", hidden: true });
   const editor = element("textarea", {
     class: "approval-editor",
-    "aria-label": "Arguments as JSON",
     "data-testid": "approval-arguments",
-    rows: "4",
     spellcheck: "false",
-    readonly: true,
+    hidden: true,
   });
+  const note = element("input", {
+    class: "approval-note",
+    "aria-label": "A note on your decision",
+    placeholder: "Add a note (optional)",
+    autocomplete: "off",
+    "data-testid": "approval-message",
+  });
+  let editing = false;
   const edit = button("Edit", "edit", "button-quiet", () => {
-    editor.readOnly = false;
-    editor.hidden = false;
-    edit.hidden = true;
+    editing = true;
+    draw();
+    editor.rows = Math.min(Math.max(asked.text.split("\n").length + 3, 4), MOST_ROWS);
     editor.focus();
+    editor.setSelectionRange(0, 0);
+    editor.scrollTop = 0;
   });
   const approve = button("Approve", "approve", "button-primary", () => answer("approve"));
   const reject = button("Reject", "reject", "button-danger", () => answer("reject"));
-  const actions = element("div", { class: "approval-actions" }, approve, reject, edit);
+  const actions = element("div", { class: "approval-actions" }, approve, reject, edit, note);
   const node = element(
     "section",
     { class: "card approval", "data-testid": "approval-card" },
     element("header", { class: "approval-header" }, icon("hand"), title),
     reason,
+    shown,
     editor,
     problem,
     actions,
@@ -61,17 +91,17 @@ export function showApproval(decide) {
     if (current === null) return;
     /** @type {Decision} */
     const decision = { approval_id: current.approvalId, decision: choice };
-    if (choice === "approve" && editor.value !== layOut(current.arguments ?? "")) {
-      try {
-        JSON.parse(editor.value);
-      } catch {
+    if (note.value.trim() !== "") decision.message = note.value.trim();
+    if (choice === "approve" && editing && editor.value !== asked.text) {
+      const edited = asked.plain ? JSON.stringify(editor.value) : editor.value;
+      if (!isJson(edited)) {
         problem.textContent = "The arguments are not valid JSON.";
         problem.hidden = false;
         editor.focus();
         return;
       }
       decision.decision = "edit";
-      decision.arguments = editor.value;
+      decision.arguments = edited;
     }
     problem.hidden = true;
     setBusy(true);
@@ -84,30 +114,65 @@ export function showApproval(decide) {
 
   /** @param {boolean} busy */
   function setBusy(busy) {
-    for (const one of [approve, reject, edit]) one.disabled = busy;
+    for (const one of [approve, reject, edit, note]) one.disabled = busy;
+  }
+
+  function draw() {
+    if (current === null) return;
+    const open = current.decision === null;
+    const known = current.arguments !== null;
+    // The card of a call shows its arguments already.
+    shown.hidden = !open || !known || current.callId !== null || editing;
+    editor.hidden = !open || !known || !editing;
+    edit.hidden = !known || editing;
+    actions.hidden = !open;
   }
 
   return {
     node,
     update(item) {
-      if (item.arguments !== current?.arguments) editor.value = layOut(item.arguments ?? "");
+      if (item.arguments !== current?.arguments) {
+        asked = read(item.arguments);
+        editor.value = asked.text;
+        setAttribute(editor, "aria-label", asked.plain ? "Text" : "Arguments as JSON");
+        shown.replaceChildren(showValue(asked.value));
+      }
       current = item;
       const open = item.decision === null;
-      const what = item.tool ?? "This step";
+      const what = item.tool ?? (item.node === null ? "this step" : `step ${item.node}`);
       setAttribute(node, "data-status", item.decision ?? "waiting");
       setAttribute(node, "aria-label", `Approval for ${what}`);
       title.textContent = open
-        ? `${what} needs your approval`
+        ? needs(what, item.tool === null)
         : `${DECIDED[item.decision ?? ""]}: ${what}`;
       reason.textContent = item.message ?? item.reason ?? "";
       reason.hidden = reason.textContent === "";
-      // The card of the call above shows the arguments already.
-      const shownAbove = item.callId !== null && editor.readOnly;
-      editor.hidden = !open || item.arguments === null || shownAbove;
-      edit.hidden = item.arguments === null || !editor.readOnly;
-      actions.hidden = !open;
+      draw();
     },
   };
+}
+
+/**
+ * @param {string} what A tool's name, or a step.
+ * @param {boolean} isStep
+ * @returns {string}
+ */
+function needs(what, isStep) {
+  if (!isStep) return `${what} needs your approval`;
+  return `${what.charAt(0).toUpperCase()}${what.slice(1)} needs your decision`;
+}
+
+/**
+ * @param {string} text
+ * @returns {boolean}
+ */
+function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**

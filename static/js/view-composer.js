@@ -10,8 +10,17 @@ import { element } from "./dom.js";
  * @param {AgentInfo} agent
  * @returns {boolean}
  */
-export function isScripted({ description }) {
+function isScripted({ description }) {
   return /^scripted\b/i.test(description);
+}
+
+/**
+ * @param {AgentInfo} agent
+ * @returns {string} What it is, in a word.
+ */
+export function badgeOf(agent) {
+  if (isScripted(agent)) return "Scripted";
+  return agent.kind === "graph" ? "Graph" : "Model";
 }
 
 /**
@@ -32,7 +41,7 @@ export function composerView({ form, input, mirror, agents, note, send, stop }, 
 
   function describe() {
     const agent = known.find(({ name }) => name === agents.value);
-    note.textContent = agent === undefined ? "" : isScripted(agent) ? "Scripted" : "Model";
+    note.textContent = agent === undefined ? "" : badgeOf(agent);
     note.dataset.kind = note.textContent.toLowerCase();
     note.title = agent?.description ?? "";
   }

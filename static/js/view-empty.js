@@ -2,7 +2,7 @@
 /** @file What a session without messages shows: the agents, and something to try with each. */
 
 import { element, icon } from "./dom.js";
-import { isScripted } from "./view-composer.js";
+import { badgeOf } from "./view-composer.js";
 
 /** @typedef {import("./types.js").AgentInfo} AgentInfo */
 
@@ -11,6 +11,7 @@ const SUGGESTIONS = {
   assistant: ["Tell me a short story about the sea", "Explain tides in two sentences"],
   echo: ["The tide rises, the tide falls", "Stream these words back to me, one by one"],
   tools: ["weather in Oslo and Rome", "delete notes.txt"],
+  research: ["How do tides work?", "Why is the sea salty?"],
 };
 
 /** For agents that a user registered. */
@@ -34,7 +35,7 @@ export function emptyView(place, start) {
  * @param {(agent: string, text: string) => void} start
  */
 function card(agent, start) {
-  const scripted = isScripted(agent);
+  const badge = badgeOf(agent);
   return element(
     "section",
     { class: "agent-card", "data-agent": agent.name },
@@ -42,11 +43,7 @@ function card(agent, start) {
       "header",
       {},
       element("h3", {}, agent.name),
-      element(
-        "span",
-        { class: "badge", "data-kind": scripted ? "scripted" : "model" },
-        scripted ? "Scripted" : "Model",
-      ),
+      element("span", { class: "badge", "data-kind": badge.toLowerCase() }, badge),
     ),
     element("p", {}, agent.description),
     element(

@@ -11,6 +11,7 @@ const PRODUCT = "Tidegate";
 const STATUS_WORDS = {
   queued: "Starting",
   running: "Running",
+  stopping: "Stopping",
   interrupted: "Waiting for you",
   completed: "Done",
   failed: "Failed",
@@ -35,7 +36,8 @@ export function headingView({ title, status, usage }) {
       title.textContent = name;
       document.title = isNew ? PRODUCT : `${name} · ${PRODUCT}`;
       const run = state?.run ?? null;
-      const words = state?.status === "closed" ? "Closed" : STATUS_WORDS[run?.status ?? ""];
+      const stands = run?.stopping ? "stopping" : (run?.status ?? "");
+      const words = state?.status === "closed" ? "Closed" : STATUS_WORDS[stands];
       setAttribute(status, "data-status", run?.status);
       status.hidden = words === undefined;
       const again = run !== null && run.attempt > 1 ? `, attempt ${run.attempt}` : "";

@@ -17,8 +17,9 @@ const NEAR_END_PX = 24;
  * @returns {string}
  */
 function summaryOf(frame) {
-  const { text, arguments: args, name, node, reason, decision, data, model } = frame;
-  const words = text ?? frame.message?.content ?? data?.message ?? args ?? name ?? node;
+  const { text, arguments: args, name, node, reason, decision, data, model, updates } = frame;
+  const told = data?.message ?? updates?.message;
+  const words = text ?? frame.message?.content ?? told ?? args ?? name ?? node;
   const said = words ?? reason ?? decision ?? frame.error?.message ?? model ?? "";
   return typeof said === "string" ? said : "";
 }

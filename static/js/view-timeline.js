@@ -2,12 +2,17 @@
 /** @file The conversation: items of the session, what waits, and how the run stands. */
 
 import { element, icon, setAttribute } from "./dom.js";
+import { grouped } from "./grouped.js";
 import { keyedList } from "./keyed.js";
 import { showApproval } from "./view-approval.js";
+import { showGraph } from "./view-graph.js";
 import { showMessage, showReasoning } from "./view-message.js";
+import { showNested } from "./view-nested.js";
 import { showTool } from "./view-tool.js";
 
-/** @typedef {import("./types.js").Item} Item */
+/** @typedef {import("./grouped.js").Laid} Laid */
+/** @typedef {import("./types.js").AgentInfo} AgentInfo */
+/** @typedef {import("./types.js").GraphShape} GraphShape */
 /** @typedef {import("./types.js").ViewState} ViewState */
 /** @typedef {import("./outgoing.js").Outgoing} Outgoing */
 
@@ -22,17 +27,32 @@ const NEAR_END_PX = 48;
  */
 export function timelineView({ log, items, waiting, footer, jump }, actions) {
   let following = true;
-  const showItems = keyedList(items, (/** @type {Item} */ item) => item.key, show);
+  /** @type {Map<string, GraphShape>} */
+  const shapes = new Map();
+  /** @type {Set<() => void>} */
+  const refreshes = new Set();
+  const showItems = keyedList(items, (/** @type {Laid} */ item) => item.key, show);
   const showWaiting = keyedList(waiting, ({ key }) => key, showOne);
 
   /**
-   * @param {Item} item
+   * @param {Laid} item
    * @returns {import("./keyed.js").Shown<any>}
    */
   function show(item) {
-    if (item.kind === "message") return showMessage(item);
-    if (item.kind === "tool") return showTool();
-    return item.kind === "approval" ? showApproval(actions.decide) : showReasoning();
+    switch (item.kind) {
+      case "message":
+        return showMessage(item);
+      case "tool":
+        return showTool();
+      case "approval":
+        return showApproval(actions.decide);
+      case "graph":
+        return showGraph((name) => shapes.get(name) ?? null, refreshes);
+      case "nested":
+        return showNested(show);
+      default:
+        return showReasoning();
+    }
   }
 
   /**
@@ -81,6 +101,7 @@ export function timelineView({ log, items, waiting, footer, jump }, actions) {
   }
 
   log.addEventListener("scroll", () => {
+    if (items.childElementCount === 0) return; // it was the page without a conversation
     setFollowing(log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX);
   });
   jump.addEventListener("click", () => {
@@ -95,16 +116,25 @@ export function timelineView({ log, items, waiting, footer, jump }, actions) {
     /** Another session is shown: forget where the last one was scrolled to. */
     start() {
       showItems([]);
+      refreshes.clear();
       showWaiting([]);
       log.scrollTop = 0;
       setFollowing(true);
+    },
+    /**
+     * Know what graphs look like before they run.
+     * @param {readonly AgentInfo[]} agents
+     */
+    offer(agents) {
+      for (const { name, graph } of agents) if (graph !== undefined) shapes.set(name, graph);
+      for (const refresh of refreshes) refresh();
     },
     /**
      * @param {ViewState} state
      * @param {readonly Outgoing[]} outgoing
      */
     render(state, outgoing) {
-      showItems(state.items);
+      showItems(grouped(state.items));
       const queued = state.queue.map(({ run_id: runId, message_id: id, text }, index) => {
         return { key: id, text, runId, label: `Queued, number ${index + 1}` };
       });
@@ -125,9 +155,7 @@ export function timelineView({ log, items, waiting, footer, jump }, actions) {
  * @param {() => void} proceed
  */
 function renderFooter(footer, { run, items, activity, status }, proceed) {
-  const last = items.at(-1);
-  const busy =
-    last !== undefined && "status" in last && /streaming|writing|running/.test(last.status);
+  const busy = isBusy(items.at(-1));
   const asked = items.some((item) => item.kind === "approval" && item.decision === null);
   const words = footerWords(run?.status ?? "", run?.error?.message ?? null, activity);
   const hidden =
@@ -147,6 +175,15 @@ function renderFooter(footer, { run, items, activity, status }, proceed) {
   if (!resumable) return;
   const attributes = { type: "button", class: "button-quiet", "data-testid": "continue" };
   footer.append(element("button", { ...attributes, click: proceed }, icon("play"), "Continue"));
+}
+
+/**
+ * @param {import("./types.js").Item | undefined} item
+ * @returns {boolean} Whether it shows by itself that the run goes on.
+ */
+function isBusy(item) {
+  if (item?.kind === "graph") return item.nodes.some(({ status }) => status === "running");
+  return item !== undefined && "status" in item && /streaming|writing|running/.test(item.status);
 }
 
 /**

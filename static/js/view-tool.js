@@ -144,10 +144,11 @@ export function showTool() {
  * @param {any} data
  * @returns {string} The report in words; a bare fraction in percent.
  */
-function reportOf(data) {
+export function reportOf(data) {
   if (data === null) return "";
   if (typeof data === "string") return data;
-  if (typeof data === "object" && typeof data.message === "string") return data.message;
+  const said = data.message ?? data.stage;
+  if (typeof said === "string") return said;
   const fraction = fractionOf(data);
   return fraction === null ? JSON.stringify(data) : `${Math.round(fraction * 100)} %`;
 }

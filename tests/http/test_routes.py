@@ -9,6 +9,8 @@ import aiohttp
 import orjson
 import pytest
 
+from runtime.events import ErrorInfo, Event, MessageCompleted, ModelFailed, RunFailed
+from tests.support.puppet import Part
 from tests.support.site import Site, running_site
 
 Answer = tuple[int, Any]
@@ -188,13 +190,70 @@ async def test_a_message_is_answered_with_the_result_of_its_run(site: Site) -> N
     assert await ask(site, "POST", path, json={"text": "hi", "id": "m"}) == (200, result)
 
 
+async def fail(site: Site) -> None:
+    """Say a little in the run that begins next, and fail."""
+    await site.begun.wait()
+    part = site.parts[-1]
+    await part.begin()
+    await part.say("half a")
+    error = ErrorInfo(code="broken", message="it broke")
+    for event in (*_closing(part, error), RunFailed(run_id=part.run_id, error=error)):
+        await part.emit(event)
+    site.endings[part.run_id].set()
+
+
+def _closing(part: Part, error: ErrorInfo) -> list[Event]:
+    said = MessageCompleted(run_id=part.run_id, message_id="msg_a", text="half a", incomplete=True)
+    return [said, ModelFailed(run_id=part.run_id, error=error, will_retry=False)]
+
+
+@pytest.mark.rows("K22", "X2")
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"text": "hi", "agent": "nobody"}, 404, "agent_unknown"),
+        ({"text": "hi", "options": {"temperature": 9}}, 422, "command_malformed"),
+        ({"agent": "puppet"}, 422, "command_malformed"),
+    ],
+)
+async def test_what_is_wrong_before_the_stream_is_a_problem_and_no_stream(
+    site: Site, accept: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    session_id = await site.create()
+    path = f"/v1/sessions/{session_id}/messages"
+    found, problem = await ask(site, "POST", path, json=body, headers={"Accept": accept})
+    assert (found, problem["code"]) == (status, code)
+
+
+@pytest.mark.rows("X1", "X2", "A38")
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
+async def test_what_fails_in_the_stream_is_one_last_event_and_a_clean_end(
+    site: Site, accept: str
+) -> None:
+    session_id = await site.create()
+    path = f"/v1/sessions/{session_id}/messages"
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(fail(site))
+        async with site.http.post(path, json={"text": "hi"}, headers={"Accept": accept}) as answer:
+            assert answer.status == 200
+            text = (await answer.read()).decode()
+    lines = [line.removeprefix("data: ") for line in text.splitlines()]
+    types = [orjson.loads(line)["type"] for line in lines if line.startswith("{")]
+    assert types[-1] == "run.failed"
+    assert types.count("run.failed") == 1
+    assert not {"run.completed", "run.cancelled"} & set(types)
+
+
+@pytest.mark.rows("L5")
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
 async def test_a_message_streams_its_run_and_ends(site: Site, accept: str) -> None:
     session_id = await site.create()
     path = f"/v1/sessions/{session_id}/messages"
+    body = {"text": "hi", "id": "m"}
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         tasks.create_task(finish(site, "fine words"))
-        async with site.http.post(path, json={"text": "hi"}, headers={"Accept": accept}) as answer:
+        async with site.http.post(path, json=body, headers={"Accept": accept}) as answer:
             assert answer.content_type == accept
             text = (await answer.read()).decode()
     lines = [line.removeprefix("data: ") for line in text.splitlines()]
@@ -202,6 +261,9 @@ async def test_a_message_streams_its_run_and_ends(site: Site, accept: str) -> No
     assert [event["type"] for event in events][-1] == "run.completed"
     assert {event["run_id"] for event in events} == {events[0]["run_id"]}
     assert "message.delta" in {event["type"] for event in events}
+    _, result = await ask(site, "POST", path, json=body)
+    told = {field: events[-1][field] for field in ("run_id", "output", "usage", "cursor")}
+    assert told == {field: result[field] for field in told}
 
 
 @pytest.mark.rule("disconnect.not_cancel")

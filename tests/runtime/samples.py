@@ -42,6 +42,7 @@ from runtime.events import (
     RunInterrupted,
     RunResumed,
     RunStarted,
+    RunStopRequested,
     SessionClosed,
     SessionCreated,
     SuperstepCompleted,
@@ -95,6 +96,7 @@ SAMPLES: list[Event] = [
     InputDequeued(run_id=R, command_id="cmd", reason="started"),
     InputSteered(run_id=R, message=ASKED),
     HistoryRolledBack(run_id=R, message_ids=("msg_0", "msg_1")),
+    RunStopRequested(run_id=R, command_id="cmd"),
     RunAttemptStarted(run_id=R, attempt=2, supersedes=1, from_step=3, reason="restart"),
     RunStarted(run_id=R, path=P, agent="a", attempt=2, parent_run_id="run_0", options=STATE),
     RunCompleted(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from runtime import Agent, Event, Message, RunRequest
+from runtime import Agent, Emit, Event, Message, RunRequest
 from runtime.boundaries import Boundaries
 from runtime.events import EventBase, RunInterrupted
+from runtime.journal import JOURNALED
 from runtime.runnable import Decision
+from runtime.transcript import Transcript
 
 PATIENCE = 5.0
 """Seconds after which a test that waits has failed."""
@@ -71,6 +74,24 @@ def request(
     )
 
 
+def going_on(
+    asked: RunRequest, events: Sequence[Event], decisions: dict[str, Decision] | None = None
+) -> RunRequest:
+    """Return the request that goes on from what a run has reported."""
+    done = Transcript.of(events, history=asked.history)
+    return replace(
+        asked,
+        history=tuple(done.messages),
+        announce=False,
+        attempt=asked.attempt + 1,
+        turns=done.turns,
+        usage=done.usage,
+        started=frozenset(done.started),
+        decisions=decisions or {},
+        journal=tuple(event for event in events if isinstance(event, JOURNALED)),
+    )
+
+
 async def run(agent: Agent, asked: RunRequest | None = None) -> Log:
     """Run to the end and check what holds for every run."""
     log = Log()
@@ -78,6 +99,26 @@ async def run(agent: Agent, asked: RunRequest | None = None) -> Log:
         await agent.execute(asked or request(), log.emit)
     check_ended(log)
     return log
+
+
+async def stopped_at_once(task: asyncio.Task[None]) -> None:
+    """Cancel a run and check that it is over within the bound of row S40."""
+    task.cancel()
+    done, _ = await asyncio.wait((task,), timeout=0.1)
+    assert done
+    assert task.cancelled()
+
+
+async def fails_by_itself(agent: Agent, emit: Emit, error: type[Exception]) -> None:
+    """Run with a log that fails, and check that the run ends with that, and nobody has to stop it.
+
+    Not with `asyncio.timeout`: being cancelled, too, makes such a run end with the log's error.
+    """
+    task = asyncio.create_task(agent.execute(request(), emit))
+    done, _ = await asyncio.wait((task,), timeout=PATIENCE)
+    task.cancel()
+    assert done
+    assert isinstance(task.exception(), error)
 
 
 def check_ended(log: Log) -> None:
@@ -94,6 +135,9 @@ def check_ended(log: Log) -> None:
         boundaries.note(event)
     if isinstance(log.events[-1], RunInterrupted):
         boundaries.approvals.clear()
+        # Agents below that wait for a human, and the tools that they are, wait too.
+        boundaries.tools.clear()
+        boundaries.agents.clear()
     assert still_open(boundaries) == []
     assert {event.run_id for event in log.events} == {"run_1"}
 

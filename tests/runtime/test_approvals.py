@@ -64,6 +64,7 @@ def told(model: ScriptedModel) -> list[tuple[str | None, str]]:
     return [(m.tool_call_id, m.content) for m in messages if m.role == "tool"]
 
 
+@pytest.mark.rows("SX4", "X1")
 async def test_a_run_does_all_else_and_then_waits_for_the_human_outside_memory() -> None:
     model = ScriptedModel([call_tools(DELETE, LOOK)])
     log = await run(agent(model))

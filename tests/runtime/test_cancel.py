@@ -20,7 +20,10 @@ from runtime import (
     ToolContext,
     tool,
 )
+from runtime.agent import Handoff, Hooks, RunContext
+from runtime.errors import RuntimeFault
 from runtime.events import (
+    Custom,
     ErrorInfo,
     MessageCompleted,
     MessageDelta,
@@ -30,13 +33,15 @@ from runtime.events import (
     RunCompleted,
     RunFailed,
     ToolCallDelta,
+    ToolCompleted,
     ToolFailedEvent,
     ToolProgress,
     ToolStarted,
 )
 from runtime.models.base import Delta, Finish, ModelRequest, Text, ToolCallFragment
 from runtime.models.scripted import Cue, Pause, call_tools, say
-from tests.runtime.support import PATIENCE, Log, check_ended, request, run
+from runtime.scope import current_scope
+from tests.runtime.support import PATIENCE, Log, check_ended, fails_by_itself, request, run
 
 CANCELLED = ErrorInfo(code="cancelled", message="the run was cancelled")
 WORK = ToolCall(id="c1", name="work", arguments="{}")
@@ -113,7 +118,7 @@ async def test_in_the_middle_of_a_tool_calls_arguments() -> None:
     assert log.types[-2:] == ["tool_call.ready", "run.cancelled"]
 
 
-@pytest.mark.rows("S40")
+@pytest.mark.rows("S40", "W-S2", "X1")
 async def test_while_an_async_tool_runs() -> None:
     cleaned_up: list[bool] = []
     reached = asyncio.Event()
@@ -163,6 +168,28 @@ async def test_while_it_waits_to_call_the_model_again() -> None:
     agent = Agent("a", model([ModelUnavailable("busy")]), retry=patient)
     log = await cancelled(agent, ModelRetrying)
     assert log.types[-2:] == ["model.retrying", "run.cancelled"]
+
+
+@pytest.mark.rows("S40")
+async def test_between_two_turns_while_a_hook_thinks() -> None:
+    reached, stopped = asyncio.Event(), asyncio.Event()
+
+    async def think(about: RunContext, asked: ModelRequest) -> None:
+        if about.turn == 2:
+            reached.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                stopped.set()
+
+    @tool
+    async def work() -> str:
+        return "done"
+
+    agent = Agent("a", model(call_tools(WORK)), tools=[work], hooks=Hooks(before_model=think))
+    log = await cancelled(agent, ToolCompleted, reached=reached)
+    assert log.types[-2:] == ["tool.completed", "run.cancelled"]
+    assert stopped.is_set()
 
 
 async def test_cancelling_again_while_it_ends_changes_nothing() -> None:
@@ -246,6 +273,10 @@ class LogIsGone(Exception):
     """What a log that was taken away raises."""
 
 
+class LogIsFull(RuntimeFault):
+    """What a log may raise that is itself a part of the runtime."""
+
+
 async def broken_at(agent: Agent, kind: Any) -> list[str]:
     """Run with a log that fails at an event of a type; return all that it was given."""
     given: list[str] = []
@@ -256,9 +287,7 @@ async def broken_at(agent: Agent, kind: Any) -> list[str]:
         if isinstance(event, kind):
             raise LogIsGone
 
-    async with asyncio.timeout(PATIENCE):
-        with pytest.raises(LogIsGone):
-            await agent.execute(request(), emit)
+    await fails_by_itself(agent, emit, LogIsGone)
     return given
 
 
@@ -301,6 +330,48 @@ async def test_when_the_log_fails_in_a_tool_the_other_tools_are_stopped(
     assert "swallowed" not in stopped
     if kind is ToolProgress:  # by then the other one had begun
         assert stopped == ["other"]
+
+
+@pytest.mark.parametrize("where", ["allow", "before_tool", "guardrail", "needs_approval", "tool"])
+async def test_a_log_that_fails_at_a_word_of_the_author_is_not_taken_for_the_authors_failure(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def speak(*_: Any) -> bool:
+        scope = current_scope()
+        assert scope is not None
+        await scope.outbox.send(scope.custom("word", where))
+        return True
+
+    async def idle(*_: Any) -> bool:
+        return False
+
+    async def full(event: Event) -> None:
+        given.append(event.type)
+        if isinstance(event, Custom):
+            raise LogIsFull
+
+    def at(name: str) -> Any:
+        return speak if where == name else idle
+
+    @tool(
+        needs_approval=at("needs_approval"),
+        input_guardrails=[speak] if where == "guardrail" else [],
+    )
+    async def work() -> bool:
+        return await at("tool")()  # type: ignore[no-any-return]  # one of the above
+
+    given: list[str] = []
+    name = "transfer_to_b" if where == "allow" else "work"
+    agent = Agent(
+        "a",
+        model(call_tools(ToolCall(id="c1", name=name, arguments="{}"))),
+        tools=[work],
+        handoffs=[Handoff(Agent("b", model()), allow=at("allow"))],
+        hooks=Hooks(before_tool=at("before_tool")),
+    )
+    await fails_by_itself(agent, full, LogIsFull)
+    assert given[-1] == "custom"
+    assert caplog.text == ""
 
 
 async def test_a_log_that_is_cancelled_itself_is_a_log_that_fails() -> None:

@@ -101,7 +101,7 @@ async def test_one_turn_is_reported_in_this_order() -> None:
     )
 
 
-@pytest.mark.rows("S8", "S9", "S10", "S11", "S14", "S15")
+@pytest.mark.rows("S8", "S9", "S10", "S11", "S15", "S42", "W-S4", "X1")
 async def test_two_tool_calls_then_an_answer_come_in_this_order() -> None:
     script: Script = [
         call_tools(call("c1"), call("c2", arguments='{"city":"Rome"}'), pieces=2),
@@ -139,6 +139,50 @@ async def test_two_tool_calls_then_an_answer_come_in_this_order() -> None:
     assert log.one(RunCompleted).usage == first.usage + last.usage
     assert log.one(RunCompleted).num_turns == 2
     assert log.one(RunCompleted).message_count == 5
+
+
+@pytest.mark.rows("S14")
+async def test_the_five_kinds_of_model_events_come_in_exactly_the_order_of_s14() -> None:
+    script: Script = [
+        call_tools(call("c1"), call("c2", arguments='{"city":"Rome"}'), pieces=3),
+        say("Fine in both"),
+    ]
+    log = await run(Agent("a", ScriptedModel(script), tools=[get_weather]))
+    five = (ToolCallStarted, ToolCallDelta, ToolCallReady, MessageDelta, ModelCompleted)
+    kinds = [event.type for event in log.events if isinstance(event, five)]
+    one_call = ["tool_call.started", *["tool_call.delta"] * 3, "tool_call.ready"]
+    assert kinds == [
+        *one_call,
+        *one_call,
+        "model.completed",
+        *["message.delta"] * 3,
+        "model.completed",
+    ]
+    done = [n for n, event in enumerate(log.events) if isinstance(event, ModelCompleted)]
+    ran = [
+        n for n, event in enumerate(log.events) if isinstance(event, ToolStarted | ToolCompleted)
+    ]
+    assert len(ran) == 4
+    assert done[0] < min(ran)
+    assert max(ran) < done[1]
+
+
+@pytest.mark.rows("S44", "S45", "S47", "L8")
+async def test_every_model_call_is_told_and_the_end_sums_them_up() -> None:
+    first, second = (
+        Usage(prompt_tokens=100, completion_tokens=50, total_tokens=150),
+        Usage(prompt_tokens=200, completion_tokens=80, total_tokens=280),
+    )
+    answer = (*call_tools(call("c1"))[:-1], Finish("tool_calls", first))
+    model = ScriptedModel([answer, [Text("Fine"), Finish("length", second)]])
+    log = await run(Agent("a", model, instructions="Be kind.", tools=[get_weather]))
+    assert [(e.turn, e.usage) for e in log.of(ModelCompleted)] == [(1, first), (2, second)]
+    end = log.one(RunCompleted)
+    assert end.usage.total_tokens == 430
+    assert (end.output, end.finish_reason, end.final_output) == ("Fine", "length", None)
+    roles = [message.role for message in model.requests[1].messages]
+    assert roles == ["system", "user", "assistant", "tool"]  # and the answer is the assistant's
+    assert end.message_count == len(roles)  # the instructions are not part of the conversation
 
 
 @pytest.mark.rows("S13")
@@ -319,6 +363,7 @@ async def test_a_run_that_goes_on_counts_turns_and_usage_on() -> None:
     assert log.types == ["run.failed"]
 
 
+@pytest.mark.rows("W-S5")
 async def test_a_stream_that_is_cut_without_a_finish_is_a_failure() -> None:
     log = await run(Agent("a", ScriptedModel([[Text("half")]])))
     assert log.types[-4:] == ["message.delta", "model.failed", "message.completed", "run.failed"]
@@ -330,6 +375,7 @@ async def test_a_stream_that_is_cut_without_a_finish_is_a_failure() -> None:
     )
 
 
+@pytest.mark.rows("W-L4", "X1")
 async def test_a_model_that_refuses_ends_the_run_with_its_words() -> None:
     error = ModelRefused("the provider refused the request: HTTP 401", status_code=401)
     log = await run(Agent("a", ScriptedModel([[error]])))

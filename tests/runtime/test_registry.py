@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime import Agent, AgentUnknown, ModelUnavailable, Registry, ScriptedModel
+from runtime.agent import Handoff
 
 
 def agent(name: str, model: ScriptedModel | None = None) -> Agent:
@@ -75,3 +76,16 @@ async def test_models_that_can_get_ready_do_so_once_and_a_failure_keeps_nobody_b
     )
     await registry.start()
     assert (broken.started, shared.started) == (1, 1)
+
+
+async def test_models_of_agents_below_get_ready_and_are_closed_too_each_once() -> None:
+    target, helper, own = SlowToStart(), SlowToStart(), SlowToStart()
+    second = Agent("second", target, handoffs=[Handoff(lambda: first)])  # a circle
+    first = Agent(
+        "first", own, handoffs=[second], tools=[Agent("helper", helper, "help").as_tool()]
+    )
+    registry = Registry(first, Agent("third", own, handoffs=[Handoff(lambda: first)]))
+    await registry.start()
+    assert (own.started, target.started, helper.started) == (1, 1, 1)
+    await registry.aclose()
+    assert (own.closed, target.closed, helper.closed) == (1, 1, 1)

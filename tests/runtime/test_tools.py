@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from runtime import ArgumentsInvalid, Tool, ToolContext, ToolFailed, ToolTimedOut, tool
+from runtime import (
+    ArgumentsInvalid,
+    Event,
+    RunRequest,
+    Tool,
+    ToolContext,
+    ToolFailed,
+    ToolTimedOut,
+    tool,
+)
+from runtime.events import ToolProgress
 from runtime.plain import plain
 from tests.runtime.support import PATIENCE
 
@@ -44,17 +54,23 @@ async def get_weather(
     return {"city": place.city, "unit": unit, "days": days}
 
 
-def context() -> ToolContext:
-    return ToolContext(call_id="c", run_id="run_1", idempotency_key="run_1:c")
-
-
 async def nobody(_: Any) -> None:
     raise AssertionError("no progress was expected")
 
 
 async def run(ran: Tool, arguments: str = "{}", report: Any = nobody) -> Any:
+    async def take(event: Event) -> None:
+        await report(event.data if isinstance(event, ToolProgress) else event)
+
+    context = ToolContext(
+        call_id="c",
+        request=RunRequest("run_1", ()),
+        path=("a",),
+        report=take,
+        idempotency_key="run_1:c",
+    )
     async with asyncio.timeout(PATIENCE):
-        return await ran.run(ran.parse(arguments), context(), report)
+        return await ran.run(ran.parse(arguments), context)
 
 
 @pytest.mark.rows("S17")
@@ -156,14 +172,6 @@ async def test_options_replace_what_the_function_says() -> None:
     renamed = tool(hidden_free, name="other", description="Does it.", idempotent=True)
     assert (renamed.name, renamed.description, renamed.idempotent) == ("other", "Does it.", True)
     assert await run(renamed, '{"city": "Bern"}') == "Bern"
-
-
-def test_approval_may_depend_on_the_arguments_and_a_broken_check_asks() -> None:
-    guarded = tool(hidden_free, needs_approval=lambda arguments: arguments.city == "Bern")
-    broken = tool(hidden_free, needs_approval=lambda arguments: arguments.nothing)
-    assert guarded.asks_approval(guarded.parse('{"city": "Bern"}'))
-    assert not guarded.asks_approval(guarded.parse('{"city": "Rome"}'))
-    assert broken.asks_approval(broken.parse('{"city": "Rome"}'))
 
 
 async def test_a_sync_tool_runs_in_a_thread_and_reports_progress_in_order() -> None:

@@ -21,21 +21,43 @@ Play = Callable[["Part"], Awaitable[None]]
 
 
 class Part:
-    """One run as the puppet plays it."""
+    """One run as the puppet plays it, or what is said below it at a longer `path`."""
 
-    def __init__(self, request: RunRequest, emit: Emit) -> None:
+    def __init__(self, request: RunRequest, emit: Emit, path: tuple[str, ...] = ()) -> None:
         self.request = request
         self.emit = emit
         self.run_id = request.run_id
+        self.path = path
+
+    def below(self, *path: str) -> Part:
+        """Return a part of the same run that speaks from another path."""
+        return Part(self.request, self.emit, path)
 
     async def begin(self, message_id: str = "msg_a", turn: int = 1) -> None:
         await self.emit(
-            ModelStarted(run_id=self.run_id, turn=turn, model="puppet", message_count=1)
+            ModelStarted(
+                run_id=self.run_id, path=self.path, turn=turn, model="puppet", message_count=1
+            )
         )
-        await self.emit(MessageStarted(run_id=self.run_id, message_id=message_id, turn=turn))
+        await self.emit(
+            MessageStarted(
+                run_id=self.run_id,
+                path=self.path,
+                message_id=message_id,
+                turn=turn,
+                agent=self.path[-1].rpartition(":")[2] if self.path else None,
+            )
+        )
 
     async def say(self, text: str, message_id: str = "msg_a") -> None:
-        await self.emit(MessageDelta(run_id=self.run_id, message_id=message_id, text=text))
+        await self.emit(
+            MessageDelta(run_id=self.run_id, path=self.path, message_id=message_id, text=text)
+        )
+
+    async def close_message(self, text: str, message_id: str = "msg_a") -> None:
+        await self.emit(
+            MessageCompleted(run_id=self.run_id, path=self.path, message_id=message_id, text=text)
+        )
 
     async def finish_step(
         self,
@@ -44,10 +66,11 @@ class Part:
         message_id: str = "msg_a",
         turn: int = 1,
     ) -> None:
-        await self.emit(MessageCompleted(run_id=self.run_id, message_id=message_id, text=text))
+        await self.close_message(text, message_id)
         await self.emit(
             ModelCompleted(
                 run_id=self.run_id,
+                path=self.path,
                 message_id=message_id,
                 content=text,
                 tool_calls=tool_calls,
@@ -74,9 +97,12 @@ class Part:
 class Puppet:
     """Plays `play` for each run; `parts` has all of them so far."""
 
-    def __init__(self, play: Play, name: str = "puppet") -> None:
+    def __init__(
+        self, play: Play, name: str = "puppet", kind: Literal["agent", "graph"] = "agent"
+    ) -> None:
         self._play = play
         self._name = name
+        self._kind: Literal["agent", "graph"] = kind
         self.parts: list[Part] = []
         self.came = asyncio.Event()
 
@@ -86,7 +112,7 @@ class Puppet:
 
     @property
     def kind(self) -> Literal["agent", "graph"]:
-        return "agent"
+        return self._kind
 
     @property
     def description(self) -> str:

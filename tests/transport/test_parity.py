@@ -135,6 +135,7 @@ async def test_a_session_that_is_not_there_is_refused(site: Site, transport: str
     assert refused.value.code == "session_unknown"
 
 
+@pytest.mark.rows("K21")
 @pytest.mark.rule("wire.same", "ws.equal")
 async def test_the_bytes_of_an_event_are_the_same_everywhere(site: Site) -> None:
     talk = await site.talk()

@@ -31,6 +31,7 @@ async def test_the_head_keeps_proxies_and_caches_away(site: Site) -> None:
     assert "Content-Length" not in headers
 
 
+@pytest.mark.rows("L9")
 @pytest.mark.rule("sse.prime")
 async def test_the_first_frame_comes_at_once_and_says_where_the_stream_stands(site: Site) -> None:
     talk = await site.talk()
@@ -156,6 +157,7 @@ async def test_each_write_is_a_whole_chunk(site: Site) -> None:
         assert chunk.endswith(b"\n\n")
 
 
+@pytest.mark.rows("L12")
 @pytest.mark.rule("sse.prime")
 async def test_stock_curl_shows_events_as_they_come(site: Site) -> None:
     curl = shutil.which("curl")

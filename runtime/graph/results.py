@@ -1,0 +1,161 @@
+"""What a run yields to a program: one result for each update, each finished node, and the output."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from runtime.errors import EmptySequenceError
+from runtime.events import Event, NodeCompleted, NodeUpdate, RunCompleted
+from runtime.graph.command import Writes
+from runtime.graph.keys import Key
+from runtime.graph.merge import merged
+from runtime.graph.view import View
+
+__all__ = ["ExecutionResult", "Watch", "collect", "last"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ExecutionResult(Generic[R]):
+    """One result of a run. Immutable."""
+
+    __slots__ = ("_before", "_keys", "_node", "_output", "_updates", "_writes")
+
+    def __init__(
+        self,
+        node: str,
+        keys: Mapping[str, Key[Any]],
+        before: Mapping[str, Any],
+        writes: Writes | None = None,
+        *,
+        updates: Mapping[str, Any] | None = None,
+        output: R | None = None,
+    ) -> None:
+        """Take what is known; what is rarely looked at is made when it is.
+
+        Args:
+            node: The node.
+            keys: The graph's keys.
+            before: What was committed at that time.
+            writes: What the node has written.
+            updates: What the node said while it worked.
+            output: The output.
+        """
+        self._node = node
+        self._keys = keys
+        self._before = before
+        self._writes = writes
+        self._updates = updates
+        self._output = output
+
+    @property
+    def node(self) -> str:
+        """The node that produced it; `outer/inner` for updates from inside a subgraph.
+
+        In the last result, the last node of the run.
+        """
+        return self._node
+
+    @property
+    def updates(self) -> Mapping[str, Any] | None:
+        """What the node said while it worked (`partial`), or what it wrote to the state.
+
+        For lists, the items that it appended. None in the last result.
+        """
+        if self._updates is None and self._writes is not None:
+            self._updates = {key.name: key.read(value) for key, value in self._writes.items()}
+        return self._updates
+
+    @property
+    def output(self) -> R | None:
+        """The value of the graph's output key, in the last result only."""
+        return self._output
+
+    @property
+    def partial(self) -> bool:
+        """Whether the node was still working. Such updates are not part of the state."""
+        return self._writes is None and self._updates is not None
+
+    @property
+    def state(self) -> View:
+        """The state of that time: with the writes of the node when it is done."""
+        if self._writes is None:
+            return View(self._keys, self._before)
+        return View(self._keys, merged(self._before, [(self._node, self._writes)]))
+
+    def get(self, key: Key[T]) -> T:
+        """Return the value of a key in the state of that time, or its default."""
+        return self.state.get(key)
+
+    def __repr__(self) -> str:
+        said = f"node={self.node!r}, updates={self.updates!r}, output={self.output!r}"
+        return f"ExecutionResult({said}, partial={self.partial!r})"
+
+
+class Watch:
+    """What a program in the same process sees of a run beside its events: values as they are.
+
+    Attributes:
+        values: What is committed.
+        output: The value of the output key, at the end.
+    """
+
+    def __init__(self, keys: Mapping[str, Key[Any]], path: tuple[str, ...]) -> None:
+        self.values: Mapping[str, Any] = {}
+        self.output: Any = None
+        self._keys = keys
+        self._path = path
+        self._written: dict[str, Writes] = {}
+
+    def finished(self, node: str, writes: Writes) -> None:
+        """Take what a node wrote, just before its completion is reported."""
+        self._written[node] = writes
+
+    def project(self, event: Event) -> ExecutionResult[Any] | None:
+        """Return the result that an event means, if it does."""
+        if event.__class__ not in _SEEN:
+            return None
+        keys, values = self._keys, self.values
+        match event:
+            case NodeCompleted():
+                if event.path != self._path:
+                    return None
+                return ExecutionResult(event.node, keys, values, self._written.pop(event.node))
+            case NodeUpdate():
+                node = "/".join((*event.path[len(self._path) :: 2], event.node))
+                return ExecutionResult(node, keys, values, updates=event.updates)
+            case RunCompleted():
+                last_node = event.last_node or ""
+                return ExecutionResult(last_node, keys, values, output=self.output)
+            case _:
+                return None
+
+
+_SEEN = frozenset({NodeCompleted, NodeUpdate, RunCompleted})
+
+
+async def last(results: AsyncIterable[T]) -> T:
+    """Consume a run and return its last result: the one with the output.
+
+    Raises:
+        EmptySequenceError: If there was no result.
+        Exception: What ended the run.
+    """
+    empty = object()
+    result: Any = empty
+    async for item in results:
+        result = item
+    if result is empty:
+        raise EmptySequenceError("there was no result")
+    return result  # type: ignore[no-any-return]  # the last of them
+
+
+async def collect(results: AsyncIterable[T]) -> list[T]:
+    """Consume a run and return all its results.
+
+    Raises:
+        Exception: What ended the run.
+    """
+    return [result async for result in results]

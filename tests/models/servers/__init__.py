@@ -1,0 +1,3 @@
+"""Providers on loopback that speak the real wires."""
+
+from __future__ import annotations
