@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from runtime.agent import Agent
@@ -14,10 +14,10 @@ from runtime.errors import AgentUnknown, RunFault, RuntimeFault
 from runtime.events import Event, MessageDelta, RunInterrupted
 from runtime.journal import spoken_below
 from runtime.messages import Message
-from runtime.models.base import Starts
+from runtime.models.base import Model, Starts
 from runtime.report import new_id
 from runtime.run_stream import RunStream
-from runtime.runnable import Runnable, RunRequest
+from runtime.runnable import Composite, Runnable, RunRequest
 from runtime.streaming import Input, Options, checked_options, conversation
 
 __all__ = ["Registry", "ServedAgent", "get_agent", "set_default_registry"]
@@ -184,49 +184,48 @@ class Registry:
         return len(self._runnables)
 
     async def start(self) -> None:
-        """Let every model that can get ready do so, all at once, those of agents below too.
+        """Let all that can get ready do so, all at once: models, connections, those below too.
 
         What cannot is logged and does not keep the others back. It can be cancelled.
         """
-        agents = (runnable for runnable in _reachable(self) if isinstance(runnable, Agent))
-        models = {id(agent.model): agent.model for agent in agents}
+        owners = [_owner(runnable) for runnable in _reachable(self)]
         async with asyncio.TaskGroup() as group:
-            for model in models.values():
-                if isinstance(model, Starts):
-                    group.create_task(_start(model))
+            for owner in {id(owner): owner for owner in owners}.values():
+                if isinstance(owner, Starts):
+                    group.create_task(_start(owner))
 
     async def aclose(self) -> None:
         """Close all, each once, and once each model that several agents share; those below too.
 
         What cannot be closed is logged and does not keep the others open. Safe to call twice.
         """
-        closers: dict[int, Callable[[], Awaitable[None]]] = {}
-        for runnable in _reachable(self):
-            owner = runnable.model if isinstance(runnable, Agent) else runnable
-            closers[id(owner)] = owner.aclose
-        for aclose in closers.values():
+        owners = [_owner(runnable) for runnable in _reachable(self)]
+        for owner in {id(owner): owner for owner in owners}.values():
             try:
-                await aclose()
+                await owner.aclose()
             except Exception:
                 _logger.exception("something could not be closed")
 
 
 def _reachable(runnables: Iterable[Runnable]) -> list[Runnable]:
-    """Return these and all agents and graphs that they may run, as far as agents tell."""
+    """Return these and all that may run below them, each once."""
     found = list(runnables)
     for runnable in found:  # which grows meanwhile
-        if isinstance(runnable, Agent):
-            below: list[Runnable] = [h.target for h in runnable.handoffs_by_tool.values()]
-            below += [tool.runnable for tool in runnable.tools if tool.runnable is not None]
-            found += [other for other in below if not any(other is known for known in found)]
+        below = runnable.parts if isinstance(runnable, Composite) else ()
+        found += [part for part in below if not any(part is known for known in found)]
     return found
 
 
-async def _start(model: Starts) -> None:
+def _owner(runnable: Runnable) -> Runnable | Model:
+    """Return what holds a runnable's connections: several agents may share a model."""
+    return runnable.model if isinstance(runnable, Agent) else runnable
+
+
+async def _start(owner: Starts) -> None:
     try:
-        await model.start()
+        await owner.start()
     except Exception as error:  # noqa: BLE001 - the first run will fail and say why
-        _logger.warning("a model could not get ready: %s", error)
+        _logger.warning("something could not get ready: %s", error)
 
 
 _default: Registry | None = None

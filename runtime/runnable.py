@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -18,7 +18,7 @@ from runtime.checkpoint import Checkpoint
 from runtime.events import Event
 from runtime.messages import Message, Usage
 
-__all__ = ["Decision", "Emit", "RunOptions", "RunRequest", "Runnable", "ToolInfo"]
+__all__ = ["Composite", "Decision", "Emit", "RunOptions", "RunRequest", "Runnable", "ToolInfo"]
 
 Emit = Callable[[Event], Awaitable[None]]
 """Reports one event. Returns once it is in the log; text deltas may return earlier, and be merged.
@@ -43,7 +43,9 @@ class RunOptions(BaseModel):
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
-    stop_sequences: tuple[str, ...] = Field(default=(), max_length=4)
+    stop_sequences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), max_length=4
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +159,12 @@ class Runnable(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and processes. Safe to call twice."""
+
+
+@runtime_checkable
+class Composite(Protocol):
+    """An optional power of a runnable: to tell what it may run below itself."""
+
+    @property
+    def parts(self) -> tuple[Runnable, ...]:
+        """Agents and graphs that may run in its runs; not those that are only below them."""

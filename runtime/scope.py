@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from runtime.events import Custom, Event, NodeUpdate, ToolProgress
@@ -23,23 +22,53 @@ __all__ = ["Scope", "StreamWriter", "current_scope", "emit", "enter", "get_strea
 _current: ContextVar[Scope | None] = ContextVar("tidegate_scope", default=None)
 
 
-@dataclass(frozen=True, slots=True)
 class Scope:
     """A place inside a run from which events can be said.
 
-    Attributes:
-        request: The run's request, as its root or the nearest nested run was given it.
-        path: The path of what is said here.
-        outbox: Takes what is said.
-        node: The graph node that runs here, if one does; `path` ends with it.
-        call_id: The tool call that runs here, if one does.
+    Read-only, and not a frozen dataclass: a graph makes one for each visit to a node, with
+    attributes that are worked out when they are asked for.
     """
 
-    request: RunRequest
-    path: tuple[str, ...]
-    outbox: Outbox
-    node: str | None = None
-    call_id: str | None = None
+    __slots__ = ("_call_id", "_node", "_outbox", "_path", "_request")
+
+    def __init__(
+        self,
+        request: RunRequest,
+        path: tuple[str, ...],
+        outbox: Outbox,
+        node: str | None = None,
+        call_id: str | None = None,
+    ) -> None:
+        self._request = request
+        self._path = path
+        self._outbox = outbox
+        self._node = node
+        self._call_id = call_id
+
+    @property
+    def request(self) -> RunRequest:
+        """The run's request, as its root or the nearest nested run was given it."""
+        return self._request
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The path of what is said here."""
+        return self._path
+
+    @property
+    def outbox(self) -> Outbox:
+        """Takes what is said."""
+        return self._outbox
+
+    @property
+    def node(self) -> str | None:
+        """The graph node that runs here, if one does; `path` ends with it."""
+        return self._node
+
+    @property
+    def call_id(self) -> str | None:
+        """The tool call that runs here, if one does."""
+        return self._call_id
 
     @contextmanager
     def active(self) -> Iterator[Scope]:

@@ -23,7 +23,7 @@ from runtime.events import Event
 from runtime.models.base import Model
 from runtime.report import Reporter
 from runtime.retry import RetryPolicy
-from runtime.runnable import Emit, RunOptions, RunRequest, ToolInfo
+from runtime.runnable import Emit, Runnable, RunOptions, RunRequest, ToolInfo
 from runtime.tools import Guardrail, Tool, ToolOptions
 
 __all__ = ["Agent"]
@@ -130,9 +130,9 @@ class Agent:
         """Let go of its model, and those of the agents it may hand over to. Safe to call twice."""
         for agent in self._reachable():
             await agent.model.aclose()
-            for tool in agent.tools:
-                if tool.runnable is not None and not isinstance(tool.runnable, Agent):
-                    await tool.runnable.aclose()
+            for part in agent.parts:
+                if not isinstance(part, Agent):
+                    await part.aclose()
 
     # --- for the loop --------------------------------------------------------------------------
 
@@ -183,12 +183,17 @@ class Agent:
     def _budgets(self) -> tuple[float | None, ...]:
         return self.max_total_tokens, self.max_cost_usd
 
+    @property
+    def parts(self) -> tuple[Runnable, ...]:
+        """Those that it may hand over to, and those that it has as tools."""
+        targets = [handoff.target for handoff in self.handoffs_by_tool.values()]
+        return (*targets, *(t.runnable for t in self.tools if t.runnable is not None))
+
     def _reachable(self) -> list[Agent]:
         """Return all agents that may speak in its runs, itself first."""
         found = [self]
         for agent in found:  # which grows meanwhile
-            others = [handoff.target for handoff in agent.handoffs_by_tool.values()]
-            others += [t.runnable for t in agent.tools if isinstance(t.runnable, Agent)]
+            others = [part for part in agent.parts if isinstance(part, Agent)]
             found += [other for other in dict.fromkeys(others) if other not in found]
         return found
 

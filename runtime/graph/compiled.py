@@ -23,6 +23,9 @@ Input = Mapping[Any, Any] | Sequence[Message] | Message | str | None
 """What a run is given: values by key or by name, or a conversation, or what the user says."""
 
 
+NO_OPTIONS = RunOptions()
+
+
 class CompiledGraph:
     """A graph that was checked. It is a `Runnable`, never changes, and may run many times at once.
 
@@ -77,6 +80,11 @@ class CompiledGraph:
         """What it was built from."""
         return self._definition
 
+    @property
+    def parts(self) -> tuple[Runnable, ...]:
+        """The agents and graphs in its nodes."""
+        return tuple(self._parts.values())
+
     def tool_infos(self) -> tuple[ToolInfo, ...]:
         """Return the tools of the agents in it, as clients see them."""
         infos = {info.name: info for part in self._parts.values() for info in part.tool_infos()}
@@ -121,7 +129,7 @@ class CompiledGraph:
             history=history,
             state=state,
             timeout=timeout,
-            options=options or RunOptions(),
+            options=options or NO_OPTIONS,
             cancel=cancel,
         )
         return self.stream(request)

@@ -43,9 +43,6 @@ class NodeScope(Scope):
         self.superstep = superstep
         self.attempt = attempt
 
-    # Quicker than the base's, which is frozen; nobody else changes a scope.
-    __setattr__ = object.__setattr__
-
     @property
     def request(self) -> RunRequest:
         """The run's request, with the journal of this visit."""

@@ -69,6 +69,8 @@ class NodeSpec:
     following: tuple[str, ...] = ()
     plain: bool = field(init=False)
     """Whether nothing but the function is to be looked after."""
+    bare: bool = field(init=False)
+    """Whether, moreover, it is given nothing but the view."""
     edges: tuple[tuple[str, str], ...] = field(init=False)
     """The transitions when it chooses nothing."""
     at_once: bool = field(init=False)
@@ -77,6 +79,7 @@ class NodeSpec:
     def __post_init__(self) -> None:
         plain = self.is_async and self.timeout is None
         object.__setattr__(self, "plain", plain)
+        object.__setattr__(self, "bare", plain and not self.context)
         object.__setattr__(self, "at_once", plain and never_waits(self.function))
         targets = dict.fromkeys(target for target in self.targets if target != END)
         object.__setattr__(self, "edges", tuple((self.name, target) for target in targets))

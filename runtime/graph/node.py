@@ -63,20 +63,22 @@ async def visit(run: Run, spec: NodeSpec, step: Step) -> None:
         BaseException: Whatever `report` raises.
     """
     definition = run.definition
-    shown = state_of(definition.keys, step.values) if definition.show_state else None
-    run.open_nodes[spec.name] = started = node_started(
-        run.run_id, run.path, spec.name, spec.kind, step.index, spec.agent, shown
-    )
-    try:
-        await run.emit(started)
-    except BaseException as error:
-        run.broken(error)
-        raise
+    if run.told:
+        shown = state_of(definition.keys, step.values) if definition.show_state else None
+        run.open_nodes[spec.name] = started = node_started(
+            run.run_id, run.path, spec.name, spec.kind, step.index, spec.agent, shown
+        )
+        await run.say(started)
     began = monotonic()
     scope = NodeScope(run, spec, step.index, 1)
     enter(scope)
     try:
-        writes, targets = _answered(run, spec, step, await _called(run, spec, scope, step.view))
+        answer = await (
+            spec.function(step.view) if spec.bare else _called(run, spec, scope, step.view)
+        )
+        writes, targets = writes_of(answer, definition.keys), None
+        if spec.branch is not None or isinstance(answer, Command):
+            targets = _targets(run, spec, step, answer, writes)
         if scope.box is not None:
             await scope.flush()
     except BaseException as error:  # noqa: BLE001 - raised again there, or the node is retried
@@ -86,12 +88,8 @@ async def visit(run: Run, spec: NodeSpec, step: Step) -> None:
     completed = _completed(run, spec, step, (writes, targets), monotonic() - began)
     if run.watch is not None:
         run.watch.finished(spec.name, writes)
-    del run.open_nodes[spec.name]
-    try:
-        await run.emit(completed)
-    except BaseException as error:
-        run.broken(error)
-        raise
+    run.open_nodes.pop(spec.name, None)
+    await run.say(completed)
     step.finished[spec.name] = (writes, targets)
 
 
@@ -106,32 +104,24 @@ async def _again(
         enter(scope)
         try:
             answer = await _called(run, spec, scope, step.view)
-            outcome = _answered(run, spec, step, answer)
+            writes = writes_of(answer, run.definition.keys)
+            targets = _targets(run, spec, step, answer, writes)
             await scope.flush()
         except BaseException as failed:  # noqa: BLE001 - as above
             error = failed
         else:
-            return outcome
+            return writes, targets
 
 
 def _called(run: Run, spec: NodeSpec, scope: NodeScope, view: View) -> Awaitable[Any]:
     """Call a node's function once, and return what is to be awaited."""
     if not spec.plain:
         return _attempt(run, spec, scope, view)
-    called: Awaitable[Any] = (
-        spec.function(NodeContext(run, scope, run.deadline), view)
-        if spec.context
-        else spec.function(view)
-    )
+    if spec.bare:
+        called: Awaitable[Any] = spec.function(view)
+    else:
+        called = spec.function(NodeContext(run, scope, run.deadline), view)
     return called
-
-
-def _answered(run: Run, spec: NodeSpec, step: Step, answer: Any) -> Finished:
-    """Return what an answer writes and chooses."""
-    writes = writes_of(answer, run.definition.keys)
-    if spec.branch is None and not isinstance(answer, Command):
-        return writes, None
-    return writes, _targets(run, spec, step, answer, writes)
 
 
 def _targets(
@@ -148,6 +138,10 @@ def _completed(
     run: Run, spec: NodeSpec, step: Step, outcome: Finished, seconds: float
 ) -> NodeCompleted:
     writes, targets = outcome
+    if not run.told:  # the program that watches has seen the writes themselves
+        return node_completed(
+            run.run_id, run.path, spec.name, spec.kind, None, None, targets, None, 0.0
+        )
     updates = {
         key.name: value if value.__class__ in JSON_ATOMS else key.dump(value)
         for key, value in writes.items()

@@ -67,6 +67,8 @@ def first_values(definition: Definition, request: RunRequest) -> Mapping[str, An
         UpdateInvalid: If one does not fit its key, or a key is not declared.
     """
     if request.state is not None:
+        if not request.state:
+            return {}
         return merged({}, [("", given(request.state, definition.keys))])
     history = _at_first(request)
     return merged({}, [("", update_of(definition.first(history), definition.keys))])

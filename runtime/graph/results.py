@@ -115,7 +115,8 @@ class Watch:
 
     def project(self, event: Event) -> ExecutionResult[Any] | None:
         """Return the result that an event means, if it does."""
-        if event.__class__ not in _SEEN:
+        kind: type[Any] = event.__class__
+        if kind not in _SEEN:  # most are not
             return None
         keys, values = self._keys, self.values
         match event:

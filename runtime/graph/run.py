@@ -27,6 +27,8 @@ from runtime.runnable import Decision, Emit, RunRequest
 
 __all__ = ["Run"]
 
+NO_USAGE = Usage()
+
 
 class Run:
     """One run, while it lasts.
@@ -38,11 +40,13 @@ class Run:
         path: The graph's path.
         reporter: Takes all events, and knows what is open.
         report: Takes events; refuses them once the run has given up waiting.
-        emit: The same for those events that every superstep makes: whoever calls it keeps
-            `open_nodes` and `open_superstep` himself, and tells `broken` what it raised.
+        emit: The same for those events that every superstep makes; see `say`.
         open_nodes: Nodes that have begun and have not ended, by name.
         open_superstep: The superstep that has begun and has not ended.
         watch: Sees values as they are, for a program in this process.
+        told: Whether all events are reported. A watched root leaves out those that say only where
+            it is (`superstep.*`, `node.started`, `edge.taken`): its program cannot see them, and
+            making them is a third of a superstep's time.
         deadline: When the run is cut off, on the clock of `time.monotonic()`.
         loop: Where it runs.
         worker: The task that does the work.
@@ -72,12 +76,13 @@ class Run:
         self.open_nodes: dict[str, NodeStarted] = {}
         self.open_superstep: SuperstepStarted | None = None
         self.watch = watch
+        self.told = watch is None or bool(request.path)
         self.deadline = None if limit is None else time.monotonic() + limit
         self.loop = asyncio.get_running_loop()
         self.worker: asyncio.Task[None] | None = None
         self.stopping = False
         self.resumed = 0
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.turns = 0
         self.said: set[str] = set()
         self._asked: set[str] = set()
@@ -104,7 +109,15 @@ class Run:
             case _:
                 pass
 
-    def broken(self, error: BaseException) -> None:
+    async def say(self, event: Event) -> None:
+        """Report an event of a superstep. Whoever calls it keeps `open_nodes` and `open_superstep`."""
+        try:
+            await self.emit(event)
+        except BaseException as error:
+            self._broken(error)
+            raise
+
+    def _broken(self, error: BaseException) -> None:
         """Know what `emit` raised: nothing more can be reported, unless the run was cancelled."""
         self.reporter.broken(error)
         if self.reporter.failure is not None:

@@ -113,7 +113,7 @@ class Supersteps:
         self._values, self._superstep, self._due = place.values, place.superstep, place.due
         self._finished, self._last = dict(place.finished), place.last
         run.resumed = place.superstep + 1
-        if not request.journal and request.checkpoint is None:
+        if request.save is not None and not request.journal and request.checkpoint is None:
             await self._keeping.save(place)
 
     # --- one superstep -------------------------------------------------------------------------
@@ -155,6 +155,8 @@ class Supersteps:
 
     def _unfinished(self) -> list[NodeSpec]:
         nodes, finished = self._run.definition.nodes, self._finished
+        if not finished:
+            return [nodes[name] for name in self._due]
         return [nodes[name] for name in self._due if name not in finished]
 
     async def _step(self) -> Sequence[tuple[str, Paused]]:
@@ -170,17 +172,11 @@ class Supersteps:
             values = edited(definition, self._place, run.request.decisions, run.question)
         if run.watch is not None:
             run.watch.values = values
-        if self._finished:
-            todo = self._unfinished()
-            names = tuple([spec.name for spec in todo])
-        else:
-            names, todo = done, [definition.nodes[name] for name in done]
-        run.open_superstep = started = superstep_started(run.run_id, run.path, index, names)
-        try:
-            await run.emit(started)
-        except BaseException as error:
-            run.broken(error)
-            raise
+        todo = self._unfinished()
+        names = done if len(todo) == len(done) else tuple([spec.name for spec in todo])
+        if run.told:
+            run.open_superstep = started = superstep_started(run.run_id, run.path, index, names)
+            await run.say(started)
         step = Step(index, values, View(definition.keys, values), self._finished)
         waits: Sequence[tuple[str, Paused]] = ()
         if len(todo) > 1:
@@ -196,28 +192,14 @@ class Supersteps:
         else:
             self._values, edges, self._due = advanced(definition, values, done, self._finished)
             self._superstep, self._last, self._finished = index, done[-1], {}
-        run.open_superstep = None
-        completed = superstep_completed(run.run_id, run.path, index, names)
-        try:
-            await run.emit(completed)
-        except BaseException as error:
-            run.broken(error)
-            raise
-        if not waits:
-            await self._go_on(edges)
-        return waits
-
-    async def _go_on(self, edges: Sequence[tuple[str, str]]) -> None:
-        run = self._run
-        if run.request.save is not None:
+        if run.told:
+            run.open_superstep = None
+            await run.say(superstep_completed(run.run_id, run.path, index, names))
+            for source, target in edges:
+                await run.say(edge_taken(run.run_id, run.path, source, target))
+        if run.request.save is not None and not waits:
             await self._keeping.save(self._place)
-        for source, target in edges:
-            taken = edge_taken(run.run_id, run.path, source, target)
-            try:
-                await run.emit(taken)
-            except BaseException as error:
-                run.broken(error)
-                raise
+        return waits
 
     async def _together(self, todo: Sequence[NodeSpec], step: Step) -> Sequence[tuple[str, Paused]]:
         run = self._run
@@ -260,7 +242,8 @@ class Supersteps:
         run = self._run
         for name, paused in waits:
             spec = run.definition.nodes[name]
-            del run.open_nodes[name]
+            if run.open_nodes.pop(name, None) is None:
+                continue  # nobody was told that it had begun
             await run.report(
                 NodeFailed(
                     run_id=run.run_id,

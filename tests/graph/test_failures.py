@@ -239,6 +239,18 @@ async def test_what_a_node_does_to_its_process_stays_in_the_run(sync: bool) -> N
     assert failed(log).error.node == "work"
 
 
+async def test_a_node_that_cancelled_itself_may_be_tried_again_as_if_it_had_not() -> None:
+    async def shaky(context: NodeContext, view: View) -> Mapping[str, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        if context.attempt == 1:
+            task.cancel()
+            await asyncio.sleep(PATIENCE)
+        return {"count": task.cancelling()}
+
+    assert final_state(await run(single(shaky, retry=AT_ONCE))) == {"count": 0}
+
+
 async def test_a_node_whose_own_task_was_cancelled_fails() -> None:
     async def wait_for_nobody(view: View) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -66,13 +66,14 @@ def fan(*middle: str, nodes: Mapping[str, Any], keys: tuple[Key[Any], ...]) -> C
 
 @pytest.mark.rows("A1", "AX7")
 async def test_the_nodes_of_a_superstep_run_side_by_side() -> None:
-    meeting = Meeting(3)
-    graph = fan("a", "b", "c", nodes={n: meeting.node(n) for n in "abc"}, keys=(COUNT,))
+    names = [f"n{place:02}" for place in range(20)]
+    meeting = Meeting(len(names))
+    graph = fan(*names, nodes={name: meeting.node(name) for name in names}, keys=(COUNT,))
 
     log = await run(graph)
 
-    assert sorted(meeting.there) == ["a", "b", "c"]
-    assert log.of(SuperstepStarted)[1].nodes == ("a", "b", "c")
+    assert sorted(meeting.there) == names
+    assert log.of(SuperstepStarted)[1].nodes == tuple(names)
 
 
 @pytest.mark.rows("A1")

@@ -245,7 +245,7 @@ async def test_nothing_of_a_node_comes_after_its_end() -> None:
     assert log.types.index("node.update") < log.types.index("node.completed")
 
 
-@pytest.mark.rows("A42")
+@pytest.mark.rows("A42", "W-A3")
 async def test_eight_tasks_say_a_thousand_things_each_in_order() -> None:
     async def speak(context: NodeContext, who: int) -> None:
         for number in range(1000):
@@ -258,8 +258,15 @@ async def test_eight_tasks_say_a_thousand_things_each_in_order() -> None:
             for who in range(8):
                 group.create_task(speak(context, who))
 
-    partials = [r.updates or {} for r in await all_results(single(work).run()) if r.partial]
+    consumer = asyncio.current_task()
+    partials = []
+    async with asyncio.timeout(PATIENCE):
+        async for result in single(work).run():
+            assert asyncio.current_task() is consumer
+            if result.partial:
+                partials.append(result.updates or {})
 
+    assert len(partials) == 8000
     for who in range(8):
         assert [p["number"] for p in partials if p["who"] == who] == list(range(1000))
 
@@ -365,9 +372,10 @@ async def test_when_the_log_fails_a_node_that_only_writes_is_stopped() -> None:
         finally:
             stopped.set()
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE) as clock:
         with pytest.raises(ConnectionError):
             await single(work).execute(asked(), emit_until_update)
 
+    assert not clock.expired()
     assert stopped.is_set()
     assert log.types == ["run.started", "superstep.started", "node.started"]

@@ -6,6 +6,8 @@ import pytest
 
 from runtime import Agent, AgentUnknown, ModelUnavailable, Registry, ScriptedModel
 from runtime.agent import Handoff
+from runtime.graph import END, Graph, Key
+from tests.support.puppet import Part, Puppet
 
 
 def agent(name: str, model: ScriptedModel | None = None) -> Agent:
@@ -89,3 +91,27 @@ async def test_models_of_agents_below_get_ready_and_are_closed_too_each_once() -
     assert (own.started, target.started, helper.started) == (1, 1, 1)
     await registry.aclose()
     assert (own.closed, target.closed, helper.closed) == (1, 1, 1)
+
+
+async def test_models_in_graphs_and_whatever_else_can_get_ready_do_so() -> None:
+    class Late(Puppet):
+        """Connects somewhere before its first run."""
+
+        started = 0
+
+        async def start(self) -> None:
+            self.started += 1
+
+    async def play(part: Part) -> None:
+        raise AssertionError
+
+    writer, late = SlowToStart(), Late(play)
+    text = Key("text", "")
+    graph = Graph(text, name="g")
+    graph.node("write", Agent("writer", writer), END, ask=lambda view: "hi", into=text)
+    graph.start("write")
+    registry = Registry(graph.build(), late)
+    await registry.start()
+    assert (writer.started, late.started) == (1, 1)
+    await registry.aclose()
+    assert writer.closed
