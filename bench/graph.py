@@ -8,8 +8,8 @@ one that servers run on; a turn is a few runs in a row. Of each, the quickest tu
 all turns are printed, by superstep for the chain and by node for the wide one.
 
 The figure is CPU time of the process: nothing here waits for anything, and other processes disturb
-it less. Ours reports every event of the run on its way (five for each superstep of the chain), and
-yields each node's result in both cases: there is only one way to run.
+it less. Ours yields each node's result in both cases: there is only one way to run. It does not make the
+events that its program could not see; `execute`, which the gateway uses, makes all of them.
 
 To repeat: `python bench/graph.py`, on a machine that does little else. LangGraph is needed:
 `pip install langgraph`.

@@ -24,10 +24,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from runtime.agent import Agent, Handoff, runnable_tool
+from runtime.agent import (
+    Agent,
+    Allow,
+    Change,
+    Deny,
+    Handoff,
+    Hooks,
+    Prices,
+    Replace,
+    RunContext,
+    ToolUse,
+    runnable_tool,
+)
 from runtime.cancel import CancelToken
 from runtime.errors import (
     AgentUnknown,
+    ApprovalRejected,
     ArgumentsInvalid,
     BudgetExceeded,
     GuardrailTripwire,
@@ -58,7 +71,8 @@ from runtime.runnable import Decision, Emit, Runnable, RunOptions, RunRequest, T
 from runtime.scope import emit, get_stream_writer, write
 from runtime.session import Session, create_session, fork_session, resume_session
 from runtime.streaming import ModelEvent, RunHandle, RunResult, resume, run, stream
-from runtime.tools import Tool, ToolContext, tool
+from runtime.throttle import Progress, batch, throttle
+from runtime.tools import Tool, ToolContext, Trip, tool
 
 if TYPE_CHECKING:
     from runtime.mcp import mcp_tools
@@ -69,17 +83,22 @@ __all__ = [
     "RUN_ENDS",
     "Agent",
     "AgentUnknown",
+    "Allow",
     "AnthropicModel",
+    "ApprovalRejected",
     "ArgumentsInvalid",
     "BudgetExceeded",
     "CancelToken",
+    "Change",
     "Decision",
+    "Deny",
     "Emit",
     "ErrorInfo",
     "Event",
     "FallbackModel",
     "GuardrailTripwire",
     "Handoff",
+    "Hooks",
     "LocalModel",
     "Message",
     "Model",
@@ -95,9 +114,13 @@ __all__ = [
     "OptionsRefused",
     "OutputParseError",
     "Pause",
+    "Prices",
+    "Progress",
     "Registry",
+    "Replace",
     "RetryPolicy",
     "RunAborted",
+    "RunContext",
     "RunFault",
     "RunHandle",
     "RunOptions",
@@ -119,7 +142,10 @@ __all__ = [
     "ToolInfo",
     "ToolTimedOut",
     "ToolUnknown",
+    "ToolUse",
+    "Trip",
     "Usage",
+    "batch",
     "create_session",
     "emit",
     "fork_session",
@@ -132,6 +158,7 @@ __all__ = [
     "runnable_tool",
     "set_default_registry",
     "stream",
+    "throttle",
     "tool",
     "write",
 ]

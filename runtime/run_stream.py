@@ -262,8 +262,14 @@ class RunStream(AsyncIterator[T], Generic[T]):
         if event.__class__ in _ENDS and self.end is None:
             self.end = cast("RunEnd", event)
             self._last_shown = item is not None
-        if item is None:
-            return
+        if item is not None:
+            await self.put(item)
+
+    async def put(self, item: T) -> None:
+        """Yield something that no event has made; wait while the consumer is too far behind.
+
+        For the run itself, in the place of events that only its consumer would see.
+        """
         self._items.append(item)
         waiting = len(self._items)
         self.peak = max(self.peak, waiting)

@@ -32,17 +32,17 @@ except ImportError as error:
         "LangGraph graphs need the extra `langgraph`: pip install 'tidegate[langgraph]'"
     ) from error
 
+from runtime.adapters.adapter import Adapter
 from runtime.adapters.langgraph_callbacks import Callbacks
 from runtime.adapters.langgraph_ears import Ears, without_messages
 from runtime.adapters.speaking import Speaker, rejection
-from runtime.conduct import conduct
 from runtime.errors import CheckpointUnknown, RuntimeFault, StepLimitExceeded
 from runtime.events import ApprovalRequested, Event
 from runtime.history import legal, result_text
 from runtime.messages import Message
 from runtime.plain import plain
-from runtime.report import Reporter, new_id
-from runtime.runnable import Decision, Emit, RunOptions, RunRequest, ToolInfo
+from runtime.report import new_id
+from runtime.runnable import Decision, RunRequest
 
 __all__ = ["LangGraphAgent", "answer"]
 
@@ -59,7 +59,7 @@ def answer(decision: Decision) -> Any:
     return True if decision.arguments is None else json.loads(decision.arguments)
 
 
-class LangGraphAgent:
+class LangGraphAgent(Adapter):
     """A compiled LangGraph graph as a `Runnable`.
 
     What is said in nodes, also of subgraphs, becomes messages; `get_stream_writer` becomes updates
@@ -92,61 +92,18 @@ class LangGraphAgent:
             answer: Makes what `interrupt()` returns of what a human decided.
             timeout: Seconds that one run may take; None for no limit of its own.
         """
-        self._name = name or graph.get_name()
+        super().__init__(name or graph.get_name(), description, timeout)
         self._kept = not graph.checkpointer
         self._graph = graph.copy({"checkpointer": InMemorySaver()}) if self._kept else graph
-        self._description = description
         self._config = config
         self._context = context
         self._take = take or _take
         self._answer = answer
-        self._timeout = timeout
-
-    @property
-    def name(self) -> str:
-        """The name under which it is registered."""
-        return self._name
 
     @property
     def kind(self) -> Literal["graph"]:
         """What it is."""
         return "graph"
-
-    @property
-    def description(self) -> str:
-        """One sentence for people who choose an agent."""
-        return self._description
-
-    @property
-    def options_type(self) -> type[RunOptions]:
-        """The options that it takes."""
-        return RunOptions
-
-    def tool_infos(self) -> tuple[ToolInfo, ...]:
-        """Return nothing: a graph's tools are inside its nodes."""
-        return ()
-
-    async def aclose(self) -> None:
-        """Do nothing: the graph and its checkpointer are their maker's to close."""
-
-    async def execute(self, request: RunRequest, emit: Emit) -> None:
-        """Do a run and report it; the promises are those of `Runnable.execute`."""
-        report = Reporter(emit, run_id=request.run_id, path=request.path or (self.name,))
-        limit = min((t for t in (self._timeout, request.timeout) if t is not None), default=None)
-        speaker = Speaker(report, request, self.name, graph=True)
-        waits = False
-
-        async def work() -> Sequence[Event]:
-            nonlocal waits
-            last = await self._run(request, speaker)
-            waits = last[-1].type == "run.interrupted"
-            return last
-
-        try:
-            await conduct(report, work, limit=limit)
-        finally:
-            if self._kept and not waits:
-                await self._forget(_thread(request))
 
     async def _run(self, request: RunRequest, speaker: Speaker) -> Sequence[Event]:
         await speaker.begins()
@@ -215,10 +172,10 @@ class LangGraphAgent:
         ours = RunnableConfig(configurable=configurable, callbacks=[Callbacks()])
         return merge_configs(self._config, ours)
 
-    async def _forget(self, thread: str) -> None:
+    async def _forget(self, request: RunRequest) -> None:
         saver = self._graph.checkpointer
-        if isinstance(saver, InMemorySaver):
-            await saver.adelete_thread(thread)
+        if self._kept and isinstance(saver, InMemorySaver):
+            await saver.adelete_thread(_thread(request))
 
 
 _DONE = object()

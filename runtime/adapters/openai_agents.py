@@ -30,17 +30,17 @@ except ImportError as error:
         "pip install 'tidegate[openai-agents]'"
     ) from error
 
+from runtime.adapters.adapter import Adapter
 from runtime.adapters.openai_agents_ears import Ears
 from runtime.adapters.openai_agents_wire import input_items, model_settings, translated, with_edited
 from runtime.adapters.speaking import Speaker, rejection
-from runtime.conduct import StoppedAfterStep, conduct
+from runtime.conduct import StoppedAfterStep
 from runtime.errors import CheckpointUnknown, GuardrailTripwire
 from runtime.events import Event, GuardrailTripped
 from runtime.history import UNKNOWN_OUTCOME, failure_text, pending_calls, result_text
 from runtime.messages import Message
 from runtime.plain import plain
-from runtime.report import Reporter
-from runtime.runnable import Emit, RunOptions, RunRequest, ToolInfo
+from runtime.runnable import RunRequest, ToolInfo
 
 __all__ = ["OpenAIAgentsAgent"]
 
@@ -59,7 +59,7 @@ LOST = (
 State = dict[str, Any]
 
 
-class OpenAIAgentsAgent:
+class OpenAIAgentsAgent(Adapter):
     """An agent of the OpenAI Agents SDK, and those it hands over to, as a `Runnable`.
 
     Tools with `needs_approval` make the run wait for a human. The SDK's state of such a run is kept
@@ -91,35 +91,18 @@ class OpenAIAgentsAgent:
             states: Keeps the states of runs that wait for a human, as JSON data, by their ids. A
                 durable one lets them go on after a restart.
         """
-        self._name = name or agent.name
+        super().__init__(name or agent.name, description, timeout)
         self._agent = agent
-        self._description = description
         self._context = context
         self._config = run_config or RunConfig(tracing_disabled=True)
         self._max_turns = max_turns
-        self._timeout = timeout
         self._states: MutableMapping[str, State] = {} if states is None else states
         self._limited = states is None
-
-    @property
-    def name(self) -> str:
-        """The name under which it is registered."""
-        return self._name
 
     @property
     def kind(self) -> Literal["agent"]:
         """What it is."""
         return "agent"
-
-    @property
-    def description(self) -> str:
-        """One sentence for people who choose an agent."""
-        return self._description
-
-    @property
-    def options_type(self) -> type[RunOptions]:
-        """The options that it takes."""
-        return RunOptions
 
     def tool_infos(self) -> tuple[ToolInfo, ...]:
         """Return the tools that are functions."""
@@ -129,27 +112,8 @@ class OpenAIAgentsAgent:
             if isinstance(tool, FunctionTool)
         )
 
-    async def aclose(self) -> None:
-        """Do nothing: the agent and its model are their maker's to close."""
-
-    async def execute(self, request: RunRequest, emit: Emit) -> None:
-        """Do a run and report it; the promises are those of `Runnable.execute`."""
-        report = Reporter(emit, run_id=request.run_id, path=request.path or (self.name,))
-        limit = min((t for t in (self._timeout, request.timeout) if t is not None), default=None)
-        speaker = Speaker(report, request, self.name)
-        waits = False
-
-        async def work() -> Sequence[Event]:
-            nonlocal waits
-            last = await self._run(request, speaker)
-            waits = last[-1].type == "run.interrupted"
-            return last
-
-        try:
-            await conduct(report, work, limit=limit)
-        finally:
-            if not waits:
-                self._states.pop(_key(request), None)
+    async def _forget(self, request: RunRequest) -> None:
+        self._states.pop(_key(request), None)
 
     async def _run(self, request: RunRequest, speaker: Speaker) -> Sequence[Event]:
         await speaker.begins()

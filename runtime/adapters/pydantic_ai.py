@@ -28,6 +28,7 @@ except ImportError as error:
         "agents of pydantic-ai need the extra `pydantic-ai`: pip install 'tidegate[pydantic-ai]'"
     ) from error
 
+from runtime.adapters.adapter import Adapter
 from runtime.adapters.pydantic_ai_wire import (
     ToolsStart,
     answered,
@@ -37,7 +38,6 @@ from runtime.adapters.pydantic_ai_wire import (
     translated,
 )
 from runtime.adapters.speaking import Speaker, rejection
-from runtime.conduct import conduct
 from runtime.errors import (
     RuntimeFault,
     StepLimitExceeded,
@@ -46,13 +46,12 @@ from runtime.events import ApprovalRequested, Event, ToolStarted
 from runtime.history import UNKNOWN_OUTCOME, failure_text, legal, pending_calls, result_text
 from runtime.messages import Message
 from runtime.plain import plain
-from runtime.report import Reporter
-from runtime.runnable import Decision, Emit, RunOptions, RunRequest, ToolInfo
+from runtime.runnable import Decision, RunRequest, ToolInfo
 
 __all__ = ["PydanticAIAgent"]
 
 
-class PydanticAIAgent:
+class PydanticAIAgent(Adapter):
     """A pydantic-ai agent as a `Runnable`. It is not closed with the registry: it is yours.
 
     Tools that need approval make the run wait for a human; the `output_type` that this takes is
@@ -89,33 +88,16 @@ class PydanticAIAgent:
         own_name = name or agent.name
         if not own_name:
             raise ValueError("a pydantic-ai agent without a name; pass one as name=")
-        self._name = own_name
+        super().__init__(own_name, description, timeout)
         self._agent = agent
-        self._description = description
         self._deps = deps
         self._max_turns = max_turns
-        self._timeout = timeout
         self._output_type = _with_deferred(agent.output_type) if approvals else None
-
-    @property
-    def name(self) -> str:
-        """The name under which it is registered."""
-        return self._name
 
     @property
     def kind(self) -> Literal["agent"]:
         """What it is."""
         return "agent"
-
-    @property
-    def description(self) -> str:
-        """One sentence for people who choose an agent."""
-        return self._description
-
-    @property
-    def options_type(self) -> type[RunOptions]:
-        """The options that it takes."""
-        return RunOptions
 
     def tool_infos(self) -> tuple[ToolInfo, ...]:
         """Return the tools that are functions; others are known only while it runs."""
@@ -124,16 +106,6 @@ class PydanticAIAgent:
             for toolset in self._agent.toolsets
             for tool in _functions(toolset)
         )
-
-    async def aclose(self) -> None:
-        """Do nothing: the agent is its maker's to close."""
-
-    async def execute(self, request: RunRequest, emit: Emit) -> None:
-        """Do a run and report it; the promises are those of `Runnable.execute`."""
-        report = Reporter(emit, run_id=request.run_id, path=request.path or (self.name,))
-        limit = min((t for t in (self._timeout, request.timeout) if t is not None), default=None)
-        speaker = Speaker(report, request, self.name)
-        await conduct(report, lambda: self._run(request, speaker), limit=limit)
 
     async def _run(self, request: RunRequest, speaker: Speaker) -> Sequence[Event]:
         await speaker.begins()

@@ -3,8 +3,7 @@
 `keys`, `command`, `view`, `merge`, `plan`, `replay` and `checks` are pure: what is kept, what nodes
 answer, how writes merge, what runs next, where a run goes on, what can be wrong. `builder` puts a
 graph together; `compiled` is what can run. `execution` holds the limits and the end of a run,
-`supersteps` what it does, `node` how one node is run, `abandon` and `thread` how things run side by
-side and are stopped.
+`supersteps` what it does, `together` how nodes run side by side, `node` how one of them is run.
 
 `runner` is what stands around a graph that is run in sessions: `part` is one part of a session,
 `recording` writes its ledger, `watching` shows it, `stream_event` says how, `answers` is what

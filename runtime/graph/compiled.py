@@ -137,7 +137,10 @@ class CompiledGraph:
     def stream(self, request: RunRequest) -> RunStream[ExecutionResult[Any]]:
         """Prepare a run from a whole request: to go on after an interrupt, or from a checkpoint."""
         watched = Watched(self, request.path or (self.name,))
-        return RunStream(watched, request, watched.watch.project, cancel=request.cancel)
+        watch = watched.watch
+        stream = RunStream(watched, request, watch.project, cancel=request.cancel)
+        watch.yields = stream.put
+        return stream
 
     def showing_state(self) -> CompiledGraph:
         """Return the same graph with nodes that report the state before and after them.

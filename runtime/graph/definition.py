@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import Any, Literal
 
 from runtime.graph.command import END
@@ -73,24 +71,13 @@ class NodeSpec:
     """Whether, moreover, it is given nothing but the view."""
     edges: tuple[tuple[str, str], ...] = field(init=False)
     """The transitions when it chooses nothing."""
-    at_once: bool = field(init=False)
-    """Whether its function never waits for anything, so that it needs no task of its own."""
 
     def __post_init__(self) -> None:
         plain = self.is_async and self.timeout is None
         object.__setattr__(self, "plain", plain)
         object.__setattr__(self, "bare", plain and not self.context)
-        object.__setattr__(self, "at_once", plain and never_waits(self.function))
         targets = dict.fromkeys(target for target in self.targets if target != END)
         object.__setattr__(self, "edges", tuple((self.name, target) for target in targets))
-
-
-def never_waits(function: Callable[..., Any]) -> bool:
-    """Tell whether an async function has no `await` in it, nor anything else that waits."""
-    code = getattr(function, "__code__", None)
-    return isinstance(code, CodeType) and not any(
-        step.opname in {"SEND", "YIELD_VALUE"} for step in dis.get_instructions(code)
-    )
 
 
 @dataclass(frozen=True, slots=True)

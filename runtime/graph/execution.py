@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from runtime.abandon import finish, stop
 from runtime.conduct import conduct
 from runtime.errors import RuntimeFault
 from runtime.events import Event
-from runtime.graph.abandon import finish, stop
 from runtime.graph.definition import Definition
 from runtime.graph.results import Watch
 from runtime.graph.run import Run
@@ -59,7 +59,10 @@ async def _work(run: Run) -> None:
     except asyncio.CancelledError:
         run.stop()
         try:
-            await (finish if run.reporter.ended else stop)((worker,))
+            if run.reporter.ended:
+                await finish((worker,))
+            else:
+                await stop((worker,), "node")
         finally:
             run.mute()
         raise

@@ -6,23 +6,22 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from time import monotonic
 from typing import Any
 
+from runtime.abandon import in_thread, stop
 from runtime.errors import NodeError, NodeTimedOut, RuntimeFault
-from runtime.events import NodeCompleted, NodeFailed
+from runtime.events import NodeCompleted, NodeFailed, NodeStarted
 from runtime.failure import error_info
-from runtime.graph.abandon import stop
 from runtime.graph.command import Command, Writes, writes_of
 from runtime.graph.context import NodeContext, NodeScope
 from runtime.graph.definition import NodeSpec
-from runtime.graph.facts import node_completed, node_started
 from runtime.graph.keys import JSON_ATOMS, Key
 from runtime.graph.merge import merged
 from runtime.graph.plan import chosen
 from runtime.graph.replay import Finished
 from runtime.graph.run import Run
-from runtime.graph.thread import in_thread
 from runtime.graph.view import View
 from runtime.nested import Paused
 from runtime.scope import enter
@@ -63,10 +62,15 @@ async def visit(run: Run, spec: NodeSpec, step: Step) -> None:
         BaseException: Whatever `report` raises.
     """
     definition = run.definition
-    if run.told:
-        shown = state_of(definition.keys, step.values) if definition.show_state else None
-        run.open_nodes[spec.name] = started = node_started(
-            run.run_id, run.path, spec.name, spec.kind, step.index, spec.agent, shown
+    if run.yields is None:
+        run.open_nodes[spec.name] = started = NodeStarted(
+            run_id=run.run_id,
+            path=run.path,
+            node=spec.name,
+            kind=spec.kind,
+            superstep=step.index,
+            agent=spec.agent,
+            state=state_of(definition.keys, step.values) if definition.show_state else None,
         )
         await run.say(started)
     began = monotonic()
@@ -85,11 +89,12 @@ async def visit(run: Run, spec: NodeSpec, step: Step) -> None:
         writes, targets = await _again(run, spec, step, scope, error)
     finally:
         scope.over = True
-    completed = _completed(run, spec, step, (writes, targets), monotonic() - began)
-    if run.watch is not None:
-        run.watch.finished(spec.name, writes)
-    run.open_nodes.pop(spec.name, None)
-    await run.say(completed)
+    if run.watch is not None and run.yields is not None:
+        await run.yields(run.watch.finished(spec.name, writes))
+    else:
+        completed = _completed(run, spec, step, (writes, targets), monotonic() - began)
+        del run.open_nodes[spec.name]
+        await run.say(completed)
     step.finished[spec.name] = (writes, targets)
 
 
@@ -138,10 +143,6 @@ def _completed(
     run: Run, spec: NodeSpec, step: Step, outcome: Finished, seconds: float
 ) -> NodeCompleted:
     writes, targets = outcome
-    if not run.told:  # the program that watches has seen the writes themselves
-        return node_completed(
-            run.run_id, run.path, spec.name, spec.kind, None, None, targets, None, 0.0
-        )
     updates = {
         key.name: value if value.__class__ in JSON_ATOMS else key.dump(value)
         for key, value in writes.items()
@@ -150,16 +151,16 @@ def _completed(
     if run.definition.show_state:
         after = merged(step.values, ((spec.name, writes),))
         shown = state_of(run.definition.keys, after)
-    return node_completed(
-        run.run_id,
-        run.path,
-        spec.name,
-        spec.kind,
-        updates or None,
-        _result(updates) if spec.kind == "flow_step" else None,
-        targets,
-        shown,
-        int(seconds * 1e6) / 1e3,
+    return NodeCompleted(
+        run_id=run.run_id,
+        path=run.path,
+        node=spec.name,
+        kind=spec.kind,
+        updates=updates or None,
+        result=_result(updates) if spec.kind == "flow_step" else None,
+        targets=targets,
+        state=shown,
+        duration_ms=int(seconds * 1e6) / 1e3,
     )
 
 
@@ -195,12 +196,16 @@ async def _attempt(run: Run, spec: NodeSpec, scope: NodeScope, view: View) -> An
         if task.done():
             return task.result()
     finally:
-        await stop((task,))
+        await stop((task,), "node")
     raise NodeTimedOut(limit)
 
 
 async def _answer(spec: NodeSpec, given: tuple[Any, ...]) -> Any:
-    answer = spec.function(*given) if spec.is_async else await in_thread(spec.function, *given)
+    answer = (
+        spec.function(*given)
+        if spec.is_async
+        else await in_thread(partial(spec.function, *given), "node")
+    )
     return await answer if inspect.isawaitable(answer) else answer
 
 

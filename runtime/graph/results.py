@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from runtime.errors import EmptySequenceError
-from runtime.events import Event, NodeCompleted, NodeUpdate, RunCompleted
+from runtime.events import Event, NodeUpdate, RunCompleted
 from runtime.graph.command import Writes
 from runtime.graph.keys import Key
 from runtime.graph.merge import merged
@@ -95,46 +95,38 @@ class ExecutionResult(Generic[R]):
 
 
 class Watch:
-    """What a program in the same process sees of a run beside its events: values as they are.
+    """What a program in the same process sees of a run: values as they are, and results.
 
     Attributes:
         values: What is committed.
         output: The value of the output key, at the end.
+        yields: Takes the result of a node that is done. Only a program that iterates over the run
+            of a root gives one: it sees nothing else, so that events which only say where the run
+            is are not made for it.
     """
 
     def __init__(self, keys: Mapping[str, Key[Any]], path: tuple[str, ...]) -> None:
         self.values: Mapping[str, Any] = {}
         self.output: Any = None
+        self.yields: Callable[[ExecutionResult[Any]], Awaitable[None]] | None = None
         self._keys = keys
         self._path = path
-        self._written: dict[str, Writes] = {}
 
-    def finished(self, node: str, writes: Writes) -> None:
-        """Take what a node wrote, just before its completion is reported."""
-        self._written[node] = writes
+    def finished(self, node: str, writes: Writes) -> ExecutionResult[Any]:
+        """Return the result of a node that is done."""
+        return ExecutionResult(node, self._keys, self.values, writes)
 
     def project(self, event: Event) -> ExecutionResult[Any] | None:
         """Return the result that an event means, if it does."""
-        kind: type[Any] = event.__class__
-        if kind not in _SEEN:  # most are not
-            return None
-        keys, values = self._keys, self.values
         match event:
-            case NodeCompleted():
-                if event.path != self._path:
-                    return None
-                return ExecutionResult(event.node, keys, values, self._written.pop(event.node))
             case NodeUpdate():
                 node = "/".join((*event.path[len(self._path) :: 2], event.node))
-                return ExecutionResult(node, keys, values, updates=event.updates)
+                return ExecutionResult(node, self._keys, self.values, updates=event.updates)
             case RunCompleted():
                 last_node = event.last_node or ""
-                return ExecutionResult(last_node, keys, values, output=self.output)
+                return ExecutionResult(last_node, self._keys, self.values, output=self.output)
             case _:
                 return None
-
-
-_SEEN = frozenset({NodeCompleted, NodeUpdate, RunCompleted})
 
 
 async def last(results: AsyncIterable[T]) -> T:

@@ -44,9 +44,7 @@ class Run:
         open_nodes: Nodes that have begun and have not ended, by name.
         open_superstep: The superstep that has begun and has not ended.
         watch: Sees values as they are, for a program in this process.
-        told: Whether all events are reported. A watched root leaves out those that say only where
-            it is (`superstep.*`, `node.started`, `edge.taken`): its program cannot see them, and
-            making them is a third of a superstep's time.
+        yields: The watch's own, see there; None for everybody who sees events.
         deadline: When the run is cut off, on the clock of `time.monotonic()`.
         loop: Where it runs.
         worker: The task that does the work.
@@ -76,7 +74,7 @@ class Run:
         self.open_nodes: dict[str, NodeStarted] = {}
         self.open_superstep: SuperstepStarted | None = None
         self.watch = watch
-        self.told = watch is None or bool(request.path)
+        self.yields = watch.yields if watch is not None else None
         self.deadline = None if limit is None else time.monotonic() + limit
         self.loop = asyncio.get_running_loop()
         self.worker: asyncio.Task[None] | None = None

@@ -10,6 +10,7 @@ from runtime.conduct import StoppedAfterStep
 from runtime.errors import ApprovalRejected, StepLimitExceeded
 from runtime.events import (
     ApprovalRequested,
+    EdgeTaken,
     ErrorInfo,
     Event,
     MessageCompleted,
@@ -19,26 +20,23 @@ from runtime.events import (
     RunCompleted,
     RunInterrupted,
     RunStarted,
+    SuperstepCompleted,
+    SuperstepStarted,
 )
 from runtime.failure import CANCELLED
-from runtime.graph.abandon import together
 from runtime.graph.definition import NodeSpec
-from runtime.graph.facts import edge_taken, superstep_completed, superstep_started
 from runtime.graph.keeping import Keeping
 from runtime.graph.node import Step, state_of, visit
 from runtime.graph.replay import Finished, Place, advanced, begun, edited, replayed
 from runtime.graph.run import Run
 from runtime.graph.speech import count_of, text_of, words_of
+from runtime.graph.together import together
 from runtime.graph.view import View
 from runtime.journal import at
 from runtime.nested import Paused
 from runtime.report import new_id
 
 __all__ = ["Supersteps"]
-
-LANES = 8
-"""Tasks for nodes that never wait. More than one, because each of their events may wait for the
-log, which takes in one turn what many tasks report."""
 
 INTERRUPTED = ErrorInfo(code="interrupted", message="it waits for a human")
 """Why a node is closed that asked in the middle of its work; it is run again with the answer."""
@@ -174,8 +172,10 @@ class Supersteps:
             run.watch.values = values
         todo = self._unfinished()
         names = done if len(todo) == len(done) else tuple([spec.name for spec in todo])
-        if run.told:
-            run.open_superstep = started = superstep_started(run.run_id, run.path, index, names)
+        if run.yields is None:
+            run.open_superstep = started = SuperstepStarted(
+                run_id=run.run_id, path=run.path, index=index, nodes=names
+            )
             await run.say(started)
         step = Step(index, values, View(definition.keys, values), self._finished)
         waits: Sequence[tuple[str, Paused]] = ()
@@ -192,34 +192,30 @@ class Supersteps:
         else:
             self._values, edges, self._due = advanced(definition, values, done, self._finished)
             self._superstep, self._last, self._finished = index, done[-1], {}
-        if run.told:
+        if run.yields is None:
             run.open_superstep = None
-            await run.say(superstep_completed(run.run_id, run.path, index, names))
+            await run.say(
+                SuperstepCompleted(run_id=run.run_id, path=run.path, index=index, nodes=names)
+            )
             for source, target in edges:
-                await run.say(edge_taken(run.run_id, run.path, source, target))
+                await run.say(
+                    EdgeTaken(run_id=run.run_id, path=run.path, source=source, target=target)
+                )
         if run.request.save is not None and not waits:
             await self._keeping.save(self._place)
         return waits
 
     async def _together(self, todo: Sequence[NodeSpec], step: Step) -> Sequence[tuple[str, Paused]]:
         run = self._run
-        parts = [[spec] for spec in todo if not spec.at_once]
-        quick = [spec for spec in todo if spec.at_once]
-        parts += [quick[lane::LANES] for lane in range(min(LANES, len(quick)))]
-
-        async def go(part: list[NodeSpec]) -> None:
-            for spec in part:
-                await visit(run, spec, step)
-
-        raised = await together([go(part) for part in parts], run.stop)
+        raised = await together([visit(run, spec, step) for spec in todo], run.stop)
         for error in raised:
             if error is not None and not isinstance(error, Paused | asyncio.CancelledError):
                 for spec in todo:
                     await self._stopped(spec)
                 raise error
         return [
-            (part[0].name, error)
-            for part, error in zip(parts, raised, strict=True)
+            (spec.name, error)
+            for spec, error in zip(todo, raised, strict=True)
             if isinstance(error, Paused)
         ]
 

@@ -207,7 +207,7 @@ def _closing(part: Part, error: ErrorInfo) -> list[Event]:
     return [said, ModelFailed(run_id=part.run_id, error=error, will_retry=False)]
 
 
-@pytest.mark.rows("K22", "X2")
+@pytest.mark.rows("K22", "X2", "W-L8")
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/x-ndjson"])
 @pytest.mark.parametrize(
     ("body", "status", "code"),

@@ -13,6 +13,7 @@ from gateway.transports.negotiate import EVENT_STREAM, JSON, NDJSON, after_of, c
 EVENTS = (EVENT_STREAM, NDJSON, JSON)
 
 
+@pytest.mark.rows("W-L6")
 @pytest.mark.parametrize(
     ("accept", "chosen"),
     [
@@ -30,6 +31,7 @@ EVENTS = (EVENT_STREAM, NDJSON, JSON)
         ("application/json; charset=utf-8 ; q=1.0", JSON),
         ("text/html", None),
         ("text/event-stream;q=0", None),
+        ("Text/Event-Stream", EVENT_STREAM),
         ("application/json;q=x", None),
         (",,;", None),
     ],

@@ -242,6 +242,7 @@ async def test_readers_of_a_deleted_session_are_told(site: Site, transport: str)
     assert refused.value.code == "session_gone"
 
 
+@pytest.mark.rows("W-L2")
 @pytest.mark.rule("disconnect.not_cancel")
 async def test_a_reader_that_goes_away_ends_no_run(site: Site, transport: str) -> None:
     talk = await site.talk()

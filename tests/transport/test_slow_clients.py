@@ -52,6 +52,7 @@ async def stop_reading(client: Raw, site: Site, transport: str, talk: Talk) -> N
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
 
+@pytest.mark.rows("W-L7")
 @pytest.mark.rule("slow.isolated", "slow.cut")
 async def test_one_client_that_never_reads_next_to_fifty_that_do(
     transport: str, caplog: pytest.LogCaptureFixture
