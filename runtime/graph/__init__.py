@@ -6,7 +6,7 @@ graph together; `compiled` is what can run. `execution` holds the limits and the
 `supersteps` what it does, `together` how nodes run side by side, `node` how one of them is run.
 
 `runner` is what stands around a graph that is run in sessions: `part` is one part of a session,
-`recording` writes its ledger, `watching` shows it, `stream_event` says how, `answers` is what
+`recording` writes its log, `watching` shows it, `stream_event` says how, `answers` is what
 humans say; `store` is the contract of `memory_store` and `sqlite_store`.
 """
 

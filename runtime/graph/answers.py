@@ -38,22 +38,20 @@ def pending(journal: Iterable[Event]) -> tuple[ApprovalRequested, ...]:
     return tuple(waiting.values())
 
 
-def check_answers(
-    answers: Iterable[str], journal: Iterable[Event], ledger: Iterable[Event]
-) -> None:
+def check_answers(answers: Iterable[str], journal: Iterable[Event], log: Iterable[Event]) -> None:
     """Refuse answers to what is not asked.
 
     Args:
         answers: The ids of approvals.
         journal: What the run that waits has reported.
-        ledger: All that the session has reported.
+        log: All that the session has reported.
 
     Raises:
         ApprovalSettled: If an approval is not waited for any more.
         ApprovalUnknown: If it never was.
     """
     waiting = {asked.approval_id for asked in pending(journal)}
-    asked = {event.approval_id for event in ledger if isinstance(event, ApprovalRequested)}
+    asked = {event.approval_id for event in log if isinstance(event, ApprovalRequested)}
     for approval_id in answers:
         if approval_id not in asked:
             raise ApprovalUnknown(f"there is no approval {approval_id!r}")

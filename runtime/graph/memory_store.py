@@ -40,7 +40,7 @@ class _Session:
     runs: dict[str, RunRecord] = field(default_factory=dict)
     newest: str = ""
     began_after: int = 0
-    ledger: list[tuple[int, datetime, bytes]] = field(default_factory=list)
+    log: list[tuple[int, datetime, bytes]] = field(default_factory=list)
     saved: list[_Saved] = field(default_factory=list)
 
 
@@ -55,15 +55,15 @@ class MemoryStore:
         session = self._sessions.setdefault(run.session_id, _Session())
         if run.run_id not in session.runs:
             session.newest = run.run_id
-            session.began_after = len(session.ledger)
+            session.began_after = len(session.log)
         session.runs[run.run_id] = run.model_copy(deep=True)
-        return len(session.ledger)
+        return len(session.log)
 
     async def record(self, session_id: str, entries: Sequence[Entry]) -> None:
         session = self._session(session_id)
-        check_next(session_id, len(session.ledger), entries)
+        check_next(session_id, len(session.log), entries)
         rows = [(entry.seq, entry.at, dumped(entry.event)) for entry in entries]
-        session.ledger += rows
+        session.log += rows
         for run_id in {entry.event.run_id for entry in entries}:
             if run_id in session.runs:
                 run = session.runs[run_id]
@@ -80,7 +80,7 @@ class MemoryStore:
     ) -> None:
         await self.record(session_id, entries)
         session = self._session(session_id)
-        after = self._journal_after(session) if keep_journal else len(session.ledger)
+        after = self._journal_after(session) if keep_journal else len(session.log)
         body = checkpoint.model_dump_json().encode()
         saved = _Saved(checkpoint.checkpoint_id, checkpoint.run_id, body, after)
         session.saved.append(saved)
@@ -96,10 +96,10 @@ class MemoryStore:
         checkpoint = None
         if checkpoint_id is not None:
             _, checkpoint = await self.get(checkpoint_id)
-        rows = session.ledger[self._journal_after(session) :]
+        rows = session.log[self._journal_after(session) :]
         events = (loaded(body) for _, _, body in rows)
         journal = tuple(event for event in events if journaled(event))
-        return Kept(run.model_copy(deep=True), len(session.ledger), checkpoint, journal)
+        return Kept(run.model_copy(deep=True), len(session.log), checkpoint, journal)
 
     async def get(self, checkpoint_id: str) -> tuple[str, Checkpoint]:
         if checkpoint_id not in self._checkpoints:
@@ -114,8 +114,8 @@ class MemoryStore:
     async def events(
         self, session_id: str, after: int = 0, *, limit: int | None = None
     ) -> tuple[Entry, ...]:
-        ledger = self._sessions.get(session_id, _Session()).ledger
-        rows = ledger[after : None if limit is None else after + limit]
+        log = self._sessions.get(session_id, _Session()).log
+        rows = log[after : None if limit is None else after + limit]
         return tuple(Entry(seq, at, loaded(body)) for seq, at, body in rows)
 
     async def runs(self, session_id: str) -> tuple[RunRecord, ...]:

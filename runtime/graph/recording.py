@@ -1,4 +1,4 @@
-"""Writing one part of a session's ledger, and showing it: what one call of a runner reports."""
+"""Writing one part of a session's log, and showing it: what one call of a runner reports."""
 
 from __future__ import annotations
 

@@ -139,8 +139,8 @@ class Runner:
         with self._claimed(session_id):
             kept = await self._load(session_id)
             if decisions:
-                ledger = [entry.event for entry in await self._store.events(session_id)]
-                check_answers(decisions, kept.journal, ledger)
+                log = [entry.event for entry in await self._store.events(session_id)]
+                check_answers(decisions, kept.journal, log)
             run = kept.run
             nowhere = kept.checkpoint is None and run.state is None
             if run.status not in {"paused", "running"} or nowhere:
@@ -305,7 +305,7 @@ class Runner:
 
         Args:
             session_id: Only runs of this session.
-            after: Begin after this number in the session's ledger instead: `RunState.seq` for
+            after: Begin after this number in the session's log instead: `RunState.seq` for
                 what comes after a run, 0 for all. What is no longer in memory is in the store.
             modes: Which events to see; their numbers are the same in all modes.
 

@@ -1,6 +1,6 @@
 """Where the sessions of a graph are kept: the contract of a store, and what all stores share.
 
-A session has one ledger: the events of all its runs, numbered 1, 2, 3 … without holes. Besides it
+A session has one log: the events of all its runs, numbered 1, 2, 3 … without holes. Besides it
 there are checkpoints. What the newest run has reported since its last checkpoint is its journal:
 what it did in a superstep that is not finished. A run whose process died goes on from both.
 """
@@ -46,7 +46,7 @@ _STATUS: dict[type[Any], Status] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event in its place in a session's ledger.
+    """An event in its place in a session's log.
 
     Attributes:
         seq: Its number, from 1.
@@ -114,7 +114,7 @@ class CheckpointStore(Protocol):
         """
 
     async def record(self, session_id: str, entries: Sequence[Entry]) -> None:
-        """Add entries to the ledger. An event that ends, pauses or resumes a run sets its status.
+        """Add entries to the log. An event that ends, pauses or resumes a run sets its status.
 
         Raises:
             CheckpointUnknown: If there is no such session.

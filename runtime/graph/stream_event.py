@@ -83,7 +83,7 @@ class StreamEvent(Frozen):
         error: What went wrong, of an `error`.
         timestamp: When it happened.
         data: What a type without a row in the table above says besides.
-        seq: Its number in the session's ledger; not part of the JSON.
+        seq: Its number in the session's log; not part of the JSON.
         session_id: The session; not part of the JSON.
         run_id: The run; not part of the JSON.
         event: The event itself, as the runtime reported it; not part of the JSON.
@@ -111,7 +111,7 @@ class StreamEvent(Frozen):
 
 
 def shown(session_id: str, entry: Entry) -> StreamEvent:
-    """Return an entry of a session's ledger as its readers see it."""
+    """Return an entry of a session's log as its readers see it."""
     event = entry.event
     kind, node, state, error, data = _parts(event)
     return StreamEvent(

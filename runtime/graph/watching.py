@@ -20,7 +20,7 @@ PAGE = 256
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """An entry in the feed; `after` is where the part of the ledger begins that it belongs to."""
+    """An entry in the feed; `after` is where the part of the log begins that it belongs to."""
 
     session_id: str
     entry: Entry

@@ -197,7 +197,7 @@ async def test_a_session_has_one_run_at_a_time() -> None:
 
 
 @pytest.mark.rows("CX4")
-async def test_the_store_has_a_checkpoint_after_each_step_and_the_whole_ledger(
+async def test_the_store_has_a_checkpoint_after_each_step_and_the_whole_log(
     store: CheckpointStore,
 ) -> None:
     runner = Runner(linear(Work()), store)
@@ -210,10 +210,10 @@ async def test_the_store_has_a_checkpoint_after_each_step_and_the_whole_ledger(
     ]
     assert [one.parent_id for one in history] == [None, *(one.checkpoint_id for one in history[:2])]
     assert state.checkpoint_id == history[-1].checkpoint_id
-    ledger = await store.events("s")
+    entries = await store.events("s")
     everything = await read(runner, "s", after=0, modes=("debug",))
-    assert [event.seq for event in everything] == [entry.seq for entry in ledger]
-    assert [event.timestamp for event in everything] == [entry.at for entry in ledger]
+    assert [event.seq for event in everything] == [entry.seq for entry in entries]
+    assert [event.timestamp for event in everything] == [entry.at for entry in entries]
 
 
 # --- stopping -------------------------------------------------------------------------------------

@@ -100,12 +100,12 @@ async def cut(store: MemoryStore, count: int) -> MemoryStore:
 
 
 @pytest.mark.rows("W-C6", "AX5", "CX5")
-async def test_a_run_goes_on_from_every_entry_of_its_ledger_and_ends_in_the_same_state() -> None:
+async def test_a_run_goes_on_from_every_entry_of_its_log_and_ends_in_the_same_state() -> None:
     store = MemoryStore()
     expected = await Runner(linear(Work(), names="abc"), store).run("s", {"n": 1})
-    ledger = await store.events("s")
-    for count in range(len(ledger)):
-        events: list[Event] = [entry.event for entry in ledger[:count]]
+    entries = await store.events("s")
+    for count in range(len(entries)):
+        events: list[Event] = [entry.event for entry in entries[:count]]
         done = [event.node for event in events if isinstance(event, NodeCompleted)]
         work = Work()
         older = await cut(store, count)
@@ -125,8 +125,8 @@ async def test_a_run_goes_on_from_every_entry_of_its_ledger_and_ends_in_the_same
 async def test_readers_of_a_run_that_goes_on_see_it_from_there() -> None:
     store = MemoryStore()
     await Runner(linear(Work()), store).run("s")
-    ledger = await store.events("s")
-    ended = next(n for n, entry in enumerate(ledger, 1) if isinstance(entry.event, NodeCompleted))
+    entries = await store.events("s")
+    ended = next(n for n, entry in enumerate(entries, 1) if isinstance(entry.event, NodeCompleted))
     older = await cut(store, ended)
     runner = Runner(linear(Work()), older)
     await runner.resume("s")
@@ -138,9 +138,9 @@ async def test_a_crash_is_no_consent() -> None:
     store = MemoryStore()
     work = Work()
     paused = await Runner(linear(work, ask="b"), store).run("s")
-    ledger = await store.events("s")
-    assert isinstance(ledger[-1].event, RunInterrupted)
-    runner = Runner(linear(work, ask="b"), await cut(store, len(ledger) - 1))
+    entries = await store.events("s")
+    assert isinstance(entries[-1].event, RunInterrupted)
+    runner = Runner(linear(work, ask="b"), await cut(store, len(entries) - 1))
     again = await runner.resume("s")
     assert (again.status, again.pending, work.ran) == ("paused", paused.pending, ["a"])
     asked = [

@@ -398,7 +398,7 @@ async def test_who_reads_messages_sees_what_is_said_and_the_end() -> None:
 
 
 @pytest.mark.rows("CX4", "C14")
-async def test_another_runner_replays_a_session_from_the_ledger(store: CheckpointStore) -> None:
+async def test_another_runner_replays_a_session_from_the_log(store: CheckpointStore) -> None:
     graph = linear(Work())
     first = Runner(graph, store)
     await first.run("s")

@@ -200,7 +200,7 @@ async def test_the_status_of_a_run_is_what_its_events_say(
 
 
 @pytest.mark.rows("CX4")
-async def test_the_ledger_gives_every_event_as_it_was_from_any_place_on(
+async def test_the_log_gives_every_event_as_it_was_from_any_place_on(
     store: CheckpointStore,
 ) -> None:
     await store.begin(run_of())
