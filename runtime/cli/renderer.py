@@ -74,7 +74,7 @@ class Renderer:
         self._output = output
         self._speech = Speech()
         self._names: dict[Key, str] = {}
-        self._told: dict[Key, str] = {}
+        self._told: dict[Key, tuple[str, int | None]] = {}
 
     @singledispatchmethod
     def show(self, heard: Heard) -> None:
@@ -246,11 +246,11 @@ class Renderer:
         if self._terminal.lively:
             self._terminal.progress(key, message, fraction)
             return
-        tenths = "" if fraction is None else f"{int(fraction * 10) * 10}%"
-        line = " ".join(part for part in (f"    {name}:", tenths, message) if part)
-        if self._told.get(key) != line:  # in lines, only what is news
-            self._told[key] = line
-            self._terminal.note(line)
+        news = (message, None if fraction is None else int(fraction * 10))
+        if self._told.get(key) != news:  # a line for each tenth, and for each new message
+            self._told[key] = news
+            percent = "" if fraction is None else f"{fraction:.0%}"
+            self._terminal.note(" ".join(p for p in (f"    {name}:", percent, message) if p))
 
     # --- the end -----------------------------------------------------------------------------------
 

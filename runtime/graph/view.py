@@ -29,6 +29,9 @@ class View:
         """
         return self[key]
 
+    # Lists first: where a list goes into what takes any iterable, `T` would become an iterable.
+    @overload
+    def __getitem__(self, key: ListKey[T]) -> list[T]: ...
     @overload
     def __getitem__(self, key: Key[T]) -> T: ...
     @overload

@@ -77,7 +77,7 @@ def test_a_call_that_was_not_seen_is_called_tool() -> None:
         ToolCompleted(**RUN, call_id="c9", name="search", duration_ms=1),
         ToolCompleted(**RUN, call_id="c9", name="search", duration_ms=1),
     )
-    assert err == ["    tool: 20%", "✓ tool complete", "✓ tool complete"]
+    assert err == ["    tool: 25%", "✓ tool complete", "✓ tool complete"]
 
 
 def test_calls_of_the_same_id_in_different_places_are_different() -> None:
