@@ -30,9 +30,10 @@ async def call(function: Callable[[], Any], context: ToolContext) -> Any:
     try:
         await context.attend(work)
     finally:
-        if isinstance(work, asyncio.Task) and not work.done():
+        if not isinstance(work, asyncio.Task):
+            work.cancel()
+        elif not work.done():
             await stop((work,), "tool")
-        work.cancel()
         # After the tool has stopped: agents below it report their own ends while they are stopped.
         await context.scope.outbox.aclose()
     return _result(work)

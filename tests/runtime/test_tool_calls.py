@@ -220,14 +220,16 @@ async def test_a_run_is_cancelled_at_once_although_its_tool_resists() -> None:
     task = asyncio.create_task(agent.execute(request(), log.emit))
     async with asyncio.timeout(PATIENCE):
         await reached.wait()
-    await stopped_at_once(task)
+    try:
+        await stopped_at_once(task)
+    finally:
+        released.set()  # else a failure would hang: nothing can stop this tool
     check_ended(log)
     assert log.one(ToolFailedEvent).error == ErrorInfo(
         code="cancelled", message="the run was cancelled"
     )
     assert log.one(RunCancelled).reason == "cancel"
     assert was_over == [True]
-    released.set()
 
 
 # --- approvals that depend -------------------------------------------------------------------------
