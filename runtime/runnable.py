@@ -48,6 +48,9 @@ class RunOptions(BaseModel):
     )
 
 
+_KINDS = ("approved", "rejected", "edited", "expired")
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What a human said to a tool call that needed approval, or to a graph that asked.
@@ -61,6 +64,10 @@ class Decision:
     kind: Literal["approved", "rejected", "edited", "expired"]
     message: str | None = None
     arguments: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"a decision is one of {', '.join(_KINDS)}, and not {self.kind!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,14 @@ def dump(event: Event) -> bytes:
 _DEPTH = 100
 """Levels of nesting that are kept; the encoder's own limit is 254."""
 
+_BITS = 10_000
+"""Of a whole number that is kept as its digits; Python itself writes at most 4300 digits."""
+
 
 def _safe(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """Replace only the parts that JSON cannot say: cycles, lone surrogates, odd keys, huge numbers.
+
+    A whole number of more than 64 bits becomes a text of its digits.
 
     Args:
         value: Anything.
@@ -72,7 +77,8 @@ def _safe(value: Any, inside: tuple[int, ...] = ()) -> Any:
     try:
         return orjson.loads(orjson.dumps(value, default=_placeholder, option=_OPTIONS))
     except orjson.JSONEncodeError:
-        return _type_name(value)
+        digits = isinstance(value, int) and value.bit_length() <= _BITS
+        return str(value) if digits else _type_name(value)
 
 
 def _key(key: Any) -> str:

@@ -13,7 +13,7 @@ from runtime.plain import plain
 from runtime.report import Reporter
 from runtime.runnable import RunRequest
 from runtime.scope import Scope
-from runtime.tools.guardrail import Guardrail, name_of, tripped
+from runtime.tools.guardrail import Guardrail, Trip, name_of, tripped
 
 __all__ = ["Aside", "Stage"]
 
@@ -59,11 +59,18 @@ class Aside:
 
         Raises:
             GuardrailTripwire: If one says no; that it did was reported.
-            RuntimeFault: If one fails: what could not be checked does not pass.
+            RuntimeFault: If one fails, or its answer is no verdict: what could not be checked does
+                not pass.
         """
         for guardrail in guardrails:
             name = name_of(guardrail)
-            trip = tripped(await self.call(f"the guardrail {name!r}", guardrail, checked))
+            verdict: Any = await self.call(f"the guardrail {name!r}", guardrail, checked)
+            if not isinstance(verdict, Trip | bool | None):
+                said = type(verdict).__name__
+                raise RuntimeFault(
+                    f"the guardrail {name!r} answered with {said}, which means nothing"
+                )
+            trip = tripped(verdict)
             if trip is None:
                 continue
             info = None if trip.info is None else plain(trip.info, f"guardrail {name!r}")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from runtime.agent.aside import Aside
-from runtime.agent.hooks import Change, Deny, Hooks, Replace, RunContext, ToolUse
+from runtime.agent.hooks import Allow, Change, Deny, Hooks, Replace, RunContext, ToolUse
 from runtime.agent.plan import Doubt, Refuse, Run, plan, replan
 from runtime.errors import GuardrailTripwire, RuntimeFault, ToolTimedOut
 from runtime.events import (
@@ -130,7 +130,7 @@ class Calls:
             if hooks.before_tool is None or not hooks.concern(planned.call.name):
                 continue
             try:
-                said = await self.aside.call(
+                said: Any = await self.aside.call(
                     "the hook 'before_tool'", hooks.before_tool, self._use(planned)
                 )
             except RuntimeFault as error:
@@ -147,8 +147,10 @@ class Calls:
                     if not isinstance(changed, Run):
                         return changed
                     planned = changed
-                case _:
+                case None | Allow():
                     pass
+                case _:
+                    return Refuse(planned.call, error_info(_no_answer("before_tool", said)))
         return planned
 
     def _use(self, planned: Run) -> ToolUse:
@@ -247,11 +249,13 @@ class Calls:
             for hooks in reversed(self.hooks):
                 if hooks.after_tool is None or not hooks.concern(planned.call.name):
                     continue
-                said = await self.aside.call(
+                said: Any = await self.aside.call(
                     "the hook 'after_tool'", hooks.after_tool, self._use(planned), result
                 )
                 if isinstance(said, Replace):
                     result = plain(said.result, "a hook")
+                elif said is not None:
+                    raise _no_answer("after_tool", said)
         except RuntimeFault as error:
             raise _Final(error) from error
         return result
@@ -288,6 +292,13 @@ class _Final(Exception):
     def __init__(self, fault: RuntimeFault) -> None:
         super().__init__(str(fault))
         self.fault = fault
+
+
+def _no_answer(hook: str, said: Any) -> RuntimeFault:
+    """Return the fault of a hook whose answer means nothing: it may have been meant as a no."""
+    return RuntimeFault(
+        f"the hook {hook!r} answered with {type(said).__name__}, which means nothing"
+    )
 
 
 def _delay(tool: Tool, attempt: int, failure: Exception) -> float | None:

@@ -69,7 +69,7 @@ class Speech:
         """Return the events that a delta makes; none for one that says nothing.
 
         Raises:
-            ModelSpokeNonsense: If a tool call goes on after it was complete.
+            ModelSpokeNonsense: If a tool call goes on after it was complete, or it is no delta.
         """
         events: list[Event] = []
         match delta:
@@ -81,6 +81,10 @@ class Speech:
                 events = self._take_fragment(delta)
             case Finish():
                 self.answer.add(delta)
+            case _:
+                raise ModelSpokeNonsense(
+                    f"the model gave {type(delta).__name__}, which is no delta"
+                )
         self.begun = self.begun or bool(events)
         return events
 

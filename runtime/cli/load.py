@@ -71,8 +71,8 @@ def load_registry(
         found = translated(f"{target} cannot be served", Registry, cast("Runnable", found))
     if not isinstance(found, Registry):
         raise LoadRefused(
-            f"{target} is of type {type(found).__name__}: expected a Registry, an Agent, or a "
-            "function that returns one"
+            f"{target} is of type {type(found).__name__}: expected a Registry, an Agent, a graph, "
+            "or a function that returns one"
         )
     if not len(found):
         raise LoadRefused(f"{target} has no agents")

@@ -7,10 +7,9 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 import orjson
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
 
 from runtime.errors import CheckpointUnwritable, UpdateInvalid
-from runtime.plain import plain
+from runtime.plain import parsed, plain
 
 __all__ = ["JSON_ATOMS", "Key", "ListKey", "isolated"]
 
@@ -22,7 +21,12 @@ JSON_ATOMS = frozenset({int, bool, type(None)})
 """What is JSON as it is: a text may hold what is no Unicode, and a float may be no number."""
 
 _CONTAINERS = frozenset({dict, list, tuple, set})
-_CONFIG = ConfigDict(arbitrary_types_allowed=True, ser_json_bytes="base64", val_json_bytes="base64")
+_CONFIG = ConfigDict(
+    arbitrary_types_allowed=True,
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+    ser_json_inf_nan="strings",  # a null would not be read back as a number
+)
 
 
 class Key(Generic[T]):
@@ -172,8 +176,8 @@ class Key(Generic[T]):
 
     def _store(self, value: Any) -> Any:
         try:
-            return orjson.loads(self._adapter.dump_json(value, warnings="none"))
-        except (PydanticSerializationError, orjson.JSONDecodeError) as error:
+            return parsed(self._adapter.dump_json(value, warnings="none"))
+        except ValueError as error:  # pydantic's, or the parser's
             raise CheckpointUnwritable(self.name, f"it is a {type(value).__name__}") from error
 
 

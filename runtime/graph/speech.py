@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
+from pydantic_core import to_json
 
 from runtime.graph.keys import Key
 from runtime.messages import Message
@@ -29,7 +29,7 @@ def words_of(output: Any) -> str:
 
 def text_of(output: Any, data: Any) -> str:
     """Return the output as text: its words, or else its plain `data` as JSON."""
-    return words_of(output) or ("" if output == "" else orjson.dumps(data).decode())
+    return words_of(output) or ("" if output == "" else to_json(data).decode())
 
 
 def count_of(keys: Mapping[str, Key[Any]], values: Mapping[str, Any]) -> int:

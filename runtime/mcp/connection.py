@@ -89,6 +89,11 @@ class Connection:
         except Exception as error:
             raise self._failure(error, life) from error
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a connection whose end is not known yet."""
+        return self._life is not None and not self._life.over
+
     async def aclose(self) -> None:
         """Close the connection and end the server, if it is our child. Safe to call twice."""
         life, self._life = self._life, None

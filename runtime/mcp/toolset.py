@@ -96,6 +96,11 @@ class McpTools:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection whose end is not known yet; a call makes a new one."""
+        return self._connection.alive
+
     async def aclose(self) -> None:
         """Close the connection and end the server, if it is our child. Safe to call twice."""
         await self._connection.aclose()

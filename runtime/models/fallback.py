@@ -18,8 +18,9 @@ _logger = logging.getLogger(__name__)
 class FallbackModel:
     """Asks models in turn until one begins to answer.
 
-    Whatever a model fails with, the next is asked, but only before the first delta that says
-    something: later, text would stand in the log twice. The finish names the model that answered.
+    Whatever `ModelError` a model fails with, the next is asked, but only before the first delta
+    that says something: later, text would stand in the log twice. Any other exception is a mistake,
+    and raised. The finish names the model that answered.
     Each model is asked once; whether to begin again with the first is the agent's decision.
     """
 

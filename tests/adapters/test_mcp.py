@@ -208,11 +208,12 @@ async def test_a_server_killed_during_a_call_is_a_failure_that_the_model_is_told
 
 
 async def test_a_server_that_died_between_calls_is_started_again_unnoticed() -> None:
-    async with mcp_tools(stdio_server()) as tools:
+    toolset = mcp_tools(stdio_server())
+    async with toolset as tools:
         pid = (await call(tools, "where"))["pid"]
-        process = psutil.Process(pid)
-        process.kill()
-        await until(lambda: not psutil.pid_exists(pid))  # reaped: its end was noticed
+        assert toolset.connected
+        psutil.Process(pid).kill()
+        await until(lambda: not toolset.connected)
         assert (await call(tools, "where"))["pid"] != pid
 
 

@@ -107,10 +107,13 @@ def test_the_version_is_that_of_the_distribution() -> None:
         ("broken:registry", "cannot import 'broken': SyntaxError: "),
         ("agents:missing", "module 'agents' has no 'missing'"),
         ("agents:team.missing", "module 'agents' has no 'team.missing'"),
-        ("agents:number", "agents:number is of type int: expected a Registry, an Agent, or "),
+        (
+            "agents:number",
+            "agents:number is of type int: expected a Registry, an Agent, a graph, or ",
+        ),
         (
             "agents:nothing",
-            "agents:nothing is of type NoneType: expected a Registry, an Agent, or ",
+            "agents:nothing is of type NoneType: expected a Registry, an Agent, a graph, or ",
         ),
         ("agents:fail", "agents:fail failed when called: RuntimeError: no luck"),
         ("agents:empty", "agents:empty has no agents"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import operator
 import uuid
 from enum import Enum
@@ -138,6 +139,10 @@ def test_a_view_tells_what_was_written() -> None:
             Document(title="t", written=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
         ),
         (Key("text", ""), "naïve ✓ 😀"),
+        (Key("best", 0.0), math.inf),
+        (Key("worst", None, type=dict[str, float]), {"loss": -math.inf}),
+        (Key("large", 0), 2**70),
+        (Key("small", None, type=dict[str, int]), {"n": -(2**63) - 1, "m": 2**64 - 1}),
         (ListKey("times", dt.date), (dt.date(2026, 1, 1),)),
         (ListKey("words", str), ("ab", "cd")),
     ],

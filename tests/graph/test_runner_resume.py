@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,23 @@ async def test_approvals_survive_a_restart_of_the_store(tmp_path: Path) -> None:
     state = await runner.resume("s", {paused.pending[0]: YES})
     assert (state.status, work.ran, state.state["n"]) == ("completed", ["a", "b"], 3)
     await store.aclose()
+
+
+@pytest.mark.parametrize("number", [2**64, math.factorial(30), math.inf])
+async def test_a_number_that_json_cannot_say_is_the_same_after_a_pause(number: float) -> None:
+    key = Key("number", number)
+    seen: list[float] = []
+    graph = Graph(key, name="counts").start("write", "ask")
+    graph.node("write", lambda view: {"number": number}, "look")
+    graph.node("ask", lambda view: None, "look", interrupt_before=True)
+    graph.node("look", lambda view: seen.append(view[key]), END, interrupt_before=True)
+    store = MemoryStore()
+    compiled = graph.build()
+    assert (await Runner(compiled, store).run("s")).status == "paused"
+    assert (await Runner(compiled, store).resume("s")).status == "paused"
+    assert (await Runner(compiled, store).resume("s")).status == "completed"
+    assert seen == [number]
+    assert type(seen[0]) is type(number)
 
 
 async def test_a_rejected_node_fails_the_run() -> None:

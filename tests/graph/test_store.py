@@ -32,6 +32,7 @@ from runtime.graph.sqlite_store import SCHEMAS, SqliteStore
 from runtime.graph.store import CheckpointStore, Entry, RunRecord
 from runtime.messages import Usage
 from tests.graph.running import STORES
+from tests.support.waiting import proven_blocked
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, UTC)
 
@@ -335,6 +336,18 @@ async def test_two_stores_on_one_file_keep_out_of_each_others_sessions(tmp_path:
     assert len(await one.events("other")) == 1
     await one.aclose()
     await other.aclose()
+
+
+async def test_a_new_file_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store = SqliteStore(tmp_path / "sessions.db")
+    begun = asyncio.create_task(store.begin(run_of()))
+    await proven_blocked(begun)
+    other.execute("ROLLBACK")
+    other.close()
+    assert await begun == 0
+    await store.aclose()
 
 
 async def test_what_cannot_be_opened_is_said_clearly(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+# Before the loop runs, as programs do: importing reads the disk.
+import runtime.adapters.langgraph
+import runtime.mcp  # noqa: F401
+
 GUIDE = Path(__file__).parents[2] / "docs" / "runtime.md"
 BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 

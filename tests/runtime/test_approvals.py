@@ -182,3 +182,8 @@ async def test_an_idempotent_call_that_had_started_is_run_again_under_the_same_k
     )
     assert log.one(ToolStarted).idempotency_key == "run_1:c9"
     assert log.one(ToolCompleted).result == "run_1:c9"
+
+
+def test_a_decision_that_is_none_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match="approved, rejected, edited, expired, and not 'approve'"):
+        Decision("approve")  # type: ignore[arg-type]  # the wire's word

@@ -361,13 +361,14 @@ async def test_a_log_that_fails_at_a_word_of_the_author_is_not_taken_for_the_aut
         return await at("tool")()  # type: ignore[no-any-return]  # one of the above
 
     given: list[str] = []
+    hook: Any = speak if where == "before_tool" else None
     name = "transfer_to_b" if where == "allow" else "work"
     agent = Agent(
         "a",
         model(call_tools(ToolCall(id="c1", name=name, arguments="{}"))),
         tools=[work],
         handoffs=[Handoff(Agent("b", model()), allow=at("allow"))],
-        hooks=Hooks(before_tool=at("before_tool")),
+        hooks=Hooks(before_tool=hook),
     )
     await fails_by_itself(agent, full, LogIsFull)
     assert given[-1] == "custom"

@@ -204,6 +204,16 @@ async def test_what_could_not_be_checked_does_not_pass() -> None:
     assert "wrote" not in model.requests[1].messages[-1].content
 
 
+@pytest.mark.parametrize("verdict", [0, "", "bad words", {}])
+async def test_what_is_no_verdict_does_not_pass(verdict: Any) -> None:
+    def odd(_: Any) -> Any:
+        return verdict
+
+    log = await run(Agent("a", ScriptedModel([]), input_guardrails=[odd]))
+    told = f"the guardrail 'odd' answered with {type(verdict).__name__}, which means nothing"
+    assert log.one(RunFailed).error.message == told
+
+
 @pytest.mark.rows("W-S9")
 async def test_a_run_that_goes_on_has_its_guardrails_but_its_input_is_not_checked_again() -> None:
     agent, _ = agent_with(needs_approval=True, input_guardrails=[no_such_text])

@@ -220,6 +220,20 @@ async def test_a_hook_that_raises_around_a_tool_fails_the_call_and_the_run_goes_
     assert "sk-secret" in caplog.text
 
 
+@pytest.mark.parametrize(("name", "started"), [("before_tool", 0), ("after_tool", 1)])
+@pytest.mark.parametrize("answer", [False, "no", {"city": "Rome"}])
+async def test_an_answer_that_means_nothing_is_no_leave_for_a_call(
+    name: str, started: int, answer: Any
+) -> None:
+    hooks: Any = {name: lambda *_: answer}
+    log = await run(agent(Hooks(**hooks))[0])
+    assert len(log.of(ToolStarted)) == started
+    assert log.of(ToolCompleted) == []
+    kind = type(answer).__name__
+    told = f"the hook '{name}' answered with {kind}, which means nothing"
+    assert log.one(ToolFailedEvent).error.message == told
+
+
 async def test_a_fault_that_a_hook_raises_is_told_as_it_is() -> None:
     class OutOfOffice(RuntimeFault):
         code = "out_of_office"

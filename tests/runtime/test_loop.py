@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -41,7 +42,14 @@ from runtime.events import (
     ToolFailedEvent,
     ToolStarted,
 )
-from runtime.models.base import Finish, ReasoningText, Text, ToolCallFragment
+from runtime.models.base import (
+    Delta,
+    Finish,
+    ModelRequest,
+    ReasoningText,
+    Text,
+    ToolCallFragment,
+)
 from runtime.models.scripted import Cue, Script, call_tools, say
 from tests.runtime.support import PATIENCE, Log, check_ended, request, run, user
 
@@ -395,6 +403,18 @@ async def test_an_unexpected_error_shows_its_class_and_hides_its_text(
     error = ErrorInfo(code="internal_error", message="the agent failed unexpectedly: KeyError")
     assert log.one(RunFailed).error == log.one(ModelFailed).error == error
     assert "sk-secret" in caplog.text
+
+
+@pytest.mark.parametrize("said", [None, "Hel", {"text": "Hel"}])
+async def test_what_is_no_delta_is_not_passed_over_in_silence(said: Any) -> None:
+    class Careless(ScriptedModel):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
+            yield said
+            yield Finish("stop")
+
+    log = await run(Agent("a", Careless([])))
+    told = f"the model gave {type(said).__name__}, which is no delta"
+    assert log.one(RunFailed).error == ErrorInfo(code="model_stream_broken", message=told)
 
 
 async def test_a_call_that_goes_on_after_it_was_complete_is_nonsense() -> None:

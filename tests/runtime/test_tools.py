@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -331,3 +332,11 @@ def test_results_become_plain_json_and_what_cannot_is_a_placeholder() -> None:
     assert plain(loop, "t") == "<list>"
     assert plain("bad \ud800 text", "t") == "bad ? text"
     assert plain(None, "t") is None
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, math.factorial(25)])
+def test_a_whole_number_that_would_be_rounded_becomes_its_digits(number: int) -> None:
+    assert plain({"n": [number]}, "t") == {"n": [str(number)]}
+    exact = {"n": [2**64 - 1, -(2**63), 1e300, "7" * 30, True]}
+    assert plain(exact, "t") == exact
+    assert plain(10**5000, "t") == "<int>"
