@@ -12,10 +12,10 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-__all__ = ["CLEAN_UP_SECONDS", "finish", "in_thread", "stop"]
+__all__ = ["CLEAN_UP_SECONDS", "finish", "in_thread", "stop", "undisturbed"]
 
 CLEAN_UP_SECONDS = 0.05
 """How long a cancelled task may clean up before the run ends without it: half of the 100 ms within
@@ -42,9 +42,9 @@ async def stop(tasks: Sequence[asyncio.Task[Any]], what: str) -> None:
             _logger.warning("a cancelled %s failed while it cleaned up", what, exc_info=error)
 
     running = [task for task in tasks if not task.done()]
-    for task in tasks:
+    for task in running:
         _left_behind.add(task)
-        task.add_done_callback(forget)  # also of one that is done: it looks at what it raised
+        task.add_done_callback(forget)
         task.cancel()
     loop = asyncio.get_running_loop()
     until = loop.time() + CLEAN_UP_SECONDS
@@ -62,20 +62,34 @@ async def stop(tasks: Sequence[asyncio.Task[Any]], what: str) -> None:
         raise asyncio.CancelledError
 
 
-async def finish(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Wait for tasks, however often this one is cancelled meanwhile.
+async def finish(task: asyncio.Task[Any]) -> None:
+    """Wait for a task, however often this one is cancelled meanwhile. What it raised stays in it.
 
     Raises:
         asyncio.CancelledError: Afterwards, if this task was cancelled meanwhile.
     """
     cancelled = False
-    while not all(task.done() for task in tasks):
+    while not task.done():
         try:
-            await asyncio.wait(tasks)
+            await asyncio.wait((task,))
         except asyncio.CancelledError:
             cancelled = True
     if cancelled:
         raise asyncio.CancelledError
+
+
+async def undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Do something to its end, also when this task is cancelled meanwhile.
+
+    Raises:
+        asyncio.CancelledError: Afterwards, if this task was cancelled meanwhile.
+        BaseException: Whatever the work raises; that comes first.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        await finish(task)
+    finally:
+        task.result()
 
 
 def in_thread(function: Callable[[], Any], what: str) -> asyncio.Future[Any]:

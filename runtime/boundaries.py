@@ -100,7 +100,6 @@ _CLOSES: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {
     SuperstepCompleted: _SUPERSTEP,
     AgentCompleted: _AGENT,
 }
-_MAY_RETRY: set[type[Any]] = {ToolFailedEvent, NodeFailed}
 _IN_PIECES: set[type[Any]] = {MessageStarted, ReasoningStarted, ToolCallStarted}
 _GOES_ON: dict[type[Any], tuple[str, Callable[[Any], Any], Callable[[Any], str]]] = {
     MessageDelta: (*_MESSAGE, attrgetter("text")),
@@ -130,7 +129,7 @@ class Boundaries:
             said: Any = event
             getattr(self, what)[key(event)] = _Text(said) if kind in _IN_PIECES else event
         elif (closing := _CLOSES.get(kind)) is not None:
-            if kind not in _MAY_RETRY or not event.will_retry:  # type: ignore[union-attr]  # they have it
+            if not getattr(event, "will_retry", False):  # what is tried again stays open
                 what, key = closing
                 getattr(self, what).pop(key(event), None)
         elif (going_on := _GOES_ON.get(kind)) is not None:

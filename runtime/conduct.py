@@ -1,4 +1,4 @@
-"""Doing a run and ending it properly, whatever it is that runs."""
+"""Beginning a run, doing it and ending it properly, whatever it is that runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from runtime.errors import RuntimeFault
-from runtime.events import ErrorInfo, Event, RunCancelled, RunCompleted, RunFailed
+from runtime.events import ErrorInfo, Event, RunCancelled, RunCompleted, RunFailed, RunStarted
 from runtime.failure import CANCELLED, error_info, timed_out
 from runtime.report import Reporter
+from runtime.runnable import RunOptions, RunRequest
 
-__all__ = ["StoppedAfterStep", "conduct"]
+__all__ = ["StoppedAfterStep", "conduct", "run_started", "shortest"]
 
 _logger = logging.getLogger(__name__)
 
@@ -23,6 +24,42 @@ ABANDONED = ErrorInfo(code="abandoned", message="the run was done before this wa
 
 class StoppedAfterStep(Exception):
     """Raised by the work of a run that was asked to stop after its current step."""
+
+
+def run_started(
+    report: Reporter,
+    request: RunRequest,
+    *,
+    agent: str | None = None,
+    graph: str | None = None,
+    options: RunOptions | None = None,
+) -> RunStarted:
+    """Return the event that a run begins with.
+
+    Args:
+        report: The run's way out.
+        request: What it was asked.
+        agent: Its agent.
+        graph: Or its graph.
+        options: Those that it takes; only what is no default is told.
+    """
+    told = None
+    if options is not None and options.model_fields_set:
+        told = options.model_dump(mode="json", exclude_defaults=True) or None
+    return RunStarted(
+        run_id=report.run_id,
+        path=report.path,
+        agent=agent,
+        graph=graph,
+        attempt=request.attempt,
+        parent_run_id=request.parent_run_id,
+        options=told,
+    )
+
+
+def shortest(*limits: float | None) -> float | None:
+    """Return the least of these limits, or moments; None if there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 async def conduct(

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 
+from runtime.abandon import undisturbed
 from runtime.boundaries import Boundaries
 from runtime.events import Event
 from runtime.runnable import Emit
@@ -90,13 +91,4 @@ class Reporter:
             for event in events:
                 await self(event)
 
-        saying = asyncio.create_task(say())
-        cancelled = False
-        while not saying.done():
-            try:
-                await asyncio.wait((saying,))
-            except asyncio.CancelledError:
-                cancelled = True
-        saying.result()
-        if cancelled:
-            raise asyncio.CancelledError
+        await undisturbed(say())

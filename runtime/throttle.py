@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
@@ -46,7 +47,7 @@ class Progress(Frozen):
         return self.model_dump(exclude_none=True)
 
 
-class _Sparing:
+class _Sparing(ABC):
     """What both have in common: a pace, and a last update that is not lost.
 
     They may be called from several threads.
@@ -92,13 +93,13 @@ class _Sparing:
         if rest is not None and self._writer is not None:
             self._writer(rest)
 
+    @abstractmethod
     def _take(self, updates: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Keep updates; return what is to be delivered now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _rest(self) -> Mapping[str, Any] | None:
         """Return what was held back, and forget it."""
-        raise NotImplementedError
 
 
 class Throttle(_Sparing):

@@ -36,6 +36,7 @@ from runtime.events import (
     RunStopRequested,
 )
 from runtime.events import SessionClosed as SessionClosedEvent
+from runtime.failure import CANCELLED
 from runtime.messages import Message
 
 __all__ = [
@@ -57,7 +58,6 @@ __all__ = [
 MAX_ATTEMPTS = 3
 """A run that dies with its process this often is given up (delivery.md, b.7)."""
 
-CANCELLED = ErrorInfo(code="cancelled", message="the run was cancelled")
 TAKEN_OVER = ErrorInfo(code="taken_over", message="the server stopped in the middle of this")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from runtime.adapters.speaking import Speaker
-from runtime.conduct import conduct
+from runtime.conduct import conduct, shortest
 from runtime.events import Event, RunInterrupted
 from runtime.report import Reporter
 from runtime.runnable import Emit, RunOptions, RunRequest, ToolInfo
@@ -60,7 +60,7 @@ class Adapter(ABC):
     async def execute(self, request: RunRequest, emit: Emit) -> None:
         """Do a run and report it; the promises are those of `Runnable.execute`."""
         report = Reporter(emit, run_id=request.run_id, path=request.path or (self.name,))
-        limit = min((t for t in (self._timeout, request.timeout) if t is not None), default=None)
+        limit = shortest(self._timeout, request.timeout)
         speaker = Speaker(report, request, self.name, graph=self.kind == "graph")
         waits = False
 

@@ -9,9 +9,9 @@ when the process ends; compile the graph with a durable one where that matters.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 try:
     from langchain_core.messages import (
@@ -112,15 +112,19 @@ class LangGraphAgent(Adapter):
         given = self._given(request, state)
         if given is not _DONE:
             ears = Ears(speaker)
-            stream = self._graph.astream(
-                given,
-                config,
-                context=self._context,
-                stream_mode=["messages", "tasks", "custom"],
-                subgraphs=True,
+            # An async generator, which its type does not say.
+            stream = cast(
+                "AsyncGenerator[Any, None]",
+                self._graph.astream(
+                    given,
+                    config,
+                    context=self._context,
+                    stream_mode=["messages", "tasks", "custom"],
+                    subgraphs=True,
+                ),
             )
             try:
-                async with aclosing(stream) as chunks:  # type: ignore[type-var] # a generator
+                async with aclosing(stream) as chunks:
                     async for namespace, mode, data in chunks:
                         await ears.hear(namespace, mode, data)
             except GraphRecursionError as error:

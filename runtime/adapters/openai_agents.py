@@ -5,11 +5,10 @@ The SDK sends traces to OpenAI by itself. Here it does not, unless a `run_config
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import MutableMapping, Sequence
+from collections.abc import AsyncGenerator, MutableMapping, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 try:
     from agents import (
@@ -30,6 +29,7 @@ except ImportError as error:
         "pip install 'tidegate[openai-agents]'"
     ) from error
 
+from runtime.abandon import finish
 from runtime.adapters.adapter import Adapter
 from runtime.adapters.openai_agents_ears import Ears
 from runtime.adapters.openai_agents_wire import input_items, model_settings, translated, with_edited
@@ -143,8 +143,9 @@ class OpenAIAgentsAgent(Adapter):
 
     async def _listen(self, result: RunResultStreaming, ears: Ears, request: RunRequest) -> None:
         asked_to_stop = False
-        stream = result.stream_events()
-        async with aclosing(stream) as events:  # type: ignore[type-var] # it is a generator
+        # An async generator, which its type does not say.
+        stream = cast("AsyncGenerator[Any, None]", result.stream_events())
+        async with aclosing(stream) as events:
             async for event in events:
                 await ears.hear(event)
                 if request.cancel is not None and request.cancel.stopping and not asked_to_stop:
@@ -252,12 +253,5 @@ async def _stop(result: RunResultStreaming) -> None:
     """Stop what still runs of a run, and wait until it is gone, also if cancelled meanwhile."""
     if not result.is_complete:
         result.cancel()
-    task = result.run_loop_task
-    cancelled = False
-    while task is not None and not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
+    if result.run_loop_task is not None:
+        await finish(result.run_loop_task)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runtime.adapters.answer import Answer
-from runtime.conduct import StoppedAfterStep
+from runtime.conduct import StoppedAfterStep, run_started
 from runtime.events import (
     ApprovalRequested,
     ErrorInfo,
@@ -19,7 +19,6 @@ from runtime.events import (
     ModelStarted,
     RunCompleted,
     RunInterrupted,
-    RunStarted,
     ToolCompleted,
     ToolFailedEvent,
     ToolStarted,
@@ -65,14 +64,12 @@ class Speaker:
         request = self._request
         if request.announce:
             await self.report(
-                RunStarted(
-                    run_id=self.report.run_id,
-                    path=self.report.path,
+                run_started(
+                    self.report,
+                    request,
                     agent=None if self._graph else self.agent,
                     graph=self.agent if self._graph else None,
-                    attempt=request.attempt,
-                    parent_run_id=request.parent_run_id,
-                    options=request.options.model_dump(mode="json", exclude_defaults=True) or None,
+                    options=request.options,
                 )
             )
 

@@ -17,7 +17,7 @@ from runtime.agent.hooks import Hooks, Instructions
 from runtime.agent.loop import Loop
 from runtime.agent.output import OutputFormat
 from runtime.agent.runnable_tool import runnable_tool
-from runtime.conduct import conduct
+from runtime.conduct import conduct, shortest
 from runtime.errors import OptionsRefused
 from runtime.events import Event
 from runtime.models.base import Model
@@ -202,7 +202,7 @@ class Agent:
     async def execute(self, request: RunRequest, emit: Emit) -> None:
         """Do a run and report it; the promises are those of `Runnable.execute`."""
         report = Reporter(emit, run_id=request.run_id, path=request.path or (self.name,))
-        limit = min((t for t in (self.timeout, request.timeout) if t is not None), default=None)
+        limit = shortest(self.timeout, request.timeout)
         deadline = None if limit is None else time.monotonic() + limit
 
         async def work() -> list[Event]:

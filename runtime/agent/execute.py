@@ -19,6 +19,7 @@ import orjson
 from runtime.agent.aside import Aside
 from runtime.agent.hooks import Allow, Change, Deny, Hooks, Replace, RunContext, ToolUse
 from runtime.agent.plan import Doubt, Refuse, Run, plan, replan
+from runtime.conduct import shortest
 from runtime.errors import GuardrailTripwire, RuntimeFault, ToolTimedOut
 from runtime.events import (
     ErrorInfo,
@@ -224,14 +225,14 @@ class Calls:
 
     def _tool_context(self, planned: Run, idempotency_key: str, attempt: int) -> ToolContext:
         timeout = planned.tool.timeout
-        limits = [self.deadline, None if timeout is None else time.monotonic() + timeout]
+        until = None if timeout is None else time.monotonic() + timeout
         return ToolContext(
             call_id=planned.call.id,
             request=self.request,
             path=self.report.path,
             report=self.overhear,
             idempotency_key=idempotency_key,
-            deadline=min((limit for limit in limits if limit is not None), default=None),
+            deadline=shortest(self.deadline, until),
             attempt=attempt,
         )
 

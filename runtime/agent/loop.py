@@ -14,7 +14,7 @@ from runtime.agent.handoff import recall
 from runtime.agent.hooks import RunContext
 from runtime.agent.speech import Speech
 from runtime.agent.step import ask
-from runtime.conduct import StoppedAfterStep
+from runtime.conduct import StoppedAfterStep, run_started
 from runtime.errors import BudgetExceeded, StepLimitExceeded
 from runtime.events import (
     AgentHandoff,
@@ -23,7 +23,6 @@ from runtime.events import (
     ModelCompleted,
     RunCompleted,
     RunInterrupted,
-    RunStarted,
 )
 from runtime.history import legal
 from runtime.journal import at
@@ -112,14 +111,7 @@ class Loop:
     async def _begin(self) -> None:
         if self.request.announce:
             await self.report(
-                RunStarted(
-                    run_id=self.report.run_id,
-                    path=self.report.path,
-                    agent=self.agent.name,
-                    attempt=self.request.attempt,
-                    parent_run_id=self.request.parent_run_id,
-                    options=self.options.model_dump(mode="json", exclude_defaults=True) or None,
-                )
+                run_started(self.report, self.request, agent=self.agent.name, options=self.options)
             )
         if text := _newest_input(self.request.history):
             await self._aside.check(self.agent.input_guardrails, "input", text)

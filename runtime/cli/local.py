@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from runtime.cancel import CancelToken
 from runtime.cli.talk import Heard, Offer
+from runtime.errors import RuntimeFault
 from runtime.events import ApprovalRequested, Event
-from runtime.journal import JOURNALED
 from runtime.messages import Message
 from runtime.registry import Registry
 from runtime.report import new_id
-from runtime.run_stream import RunStream
 from runtime.runnable import Decision, Runnable, RunRequest
-from runtime.transcript import Transcript
+from runtime.streaming import RunHandle
 
 __all__ = ["LocalTalk"]
 
@@ -25,6 +23,7 @@ class LocalTalk:
 
     Attributes:
         result: What the last run reported, in order.
+        approvals: What waits for a human's word.
     """
 
     def __init__(
@@ -47,14 +46,14 @@ class LocalTalk:
             AgentUnknown: If there is nobody of that name.
         """
         self.result: list[Event] = []
+        self.approvals: Sequence[ApprovalRequested] = ()
         self._registry = registry
         self._runnable: Runnable = registry.get(name)
         self._state = state
         self._timeout = timeout
-        self._history: tuple[Message, ...] = ()
-        self._transcript = Transcript()
-        self._run_id = ""
-        self._cancel: CancelToken | None = None
+        self._messages: tuple[Message, ...] = ()
+        self._handle: RunHandle | None = None
+        self._cancel = CancelToken()
 
     @property
     def agent(self) -> str:
@@ -71,11 +70,6 @@ class LocalTalk:
         """How to decide later."""
         return "run it again from a terminal, where you will be asked"
 
-    @property
-    def approvals(self) -> Sequence[ApprovalRequested]:
-        """What waits for a human's word."""
-        return tuple(self._transcript.approvals.values())
-
     def offers(self) -> Sequence[Offer]:
         """Return whom one could talk to."""
         return tuple(Offer(each.name, each.description) for each in self._registry)
@@ -90,75 +84,53 @@ class LocalTalk:
 
     def say(self, text: str) -> AsyncGenerator[Heard, None]:
         """Say something and follow the run that answers."""
-        return self.run((*self._transcript.messages, Message(role="user", content=text)))
+        return self.run((*self._messages, Message(role="user", content=text)))
 
     def run(self, history: Sequence[Message]) -> AsyncGenerator[Heard, None]:
         """Start a run with this history, and follow it."""
-        self._run_id = new_id("run")
-        self._history = tuple(history)
         self.result = []
-        self._transcript = Transcript(self._history)
-        return self._follow(
+        self._cancel = CancelToken()
+        self._handle = RunHandle(
+            self._runnable,
             RunRequest(
-                run_id=self._run_id,
-                history=self._history,
+                run_id=new_id("run"),
+                history=tuple(history),
                 state=self._state,
                 timeout=self._timeout,
-            )
+                cancel=self._cancel,
+            ),
         )
+        return self._follow(self._handle)
 
     def decide(self, decisions: Mapping[str, Decision]) -> AsyncGenerator[Heard, None]:
         """Answer all approvals and follow the run that goes on."""
-        asked = self._transcript.approvals
-        by_call = {
-            event.call_id: decisions[approval_id]
-            for approval_id, event in asked.items()
-            if event.call_id is not None
-        }
-        so_far = self._transcript
-        request = RunRequest(
-            run_id=self._run_id,
-            history=tuple(so_far.messages),
-            announce=False,
-            turns=so_far.turns,
-            usage=so_far.usage,
-            decisions={**by_call, **decisions},
-            started=frozenset(so_far.started),
-            state=self._state,
-            timeout=self._timeout,
-            journal=tuple(event for event in self.result if isinstance(event, JOURNALED)),
-        )
-        asked.clear()
-        return self._follow(request)
-
-    async def _follow(self, request: RunRequest) -> AsyncGenerator[Heard, None]:
+        if self._handle is None:
+            raise RuntimeFault("there is no run that waits")
         self._cancel = CancelToken()
-        stream: RunStream[Event] = RunStream(
-            self._runnable,
-            replace(request, cancel=self._cancel),
-            lambda event: event,
-            cancel=self._cancel,
-        )
+        self._handle = self._handle.resume(decisions, cancel=self._cancel, timeout=self._timeout)
+        return self._follow(self._handle)
+
+    async def _follow(self, handle: RunHandle) -> AsyncGenerator[Heard, None]:
+        self.approvals = ()
         try:
-            async with stream:
-                async for event in stream:
+            async with handle:
+                async for event in handle.events:
                     self.result.append(event)
-                    self._transcript.note(event)
                     yield event
+            self.approvals = handle.outcome().interrupted
         except Exception:
-            if stream.end is None:  # else the run's last event has said it
+            if handle.events.end is None:  # else the run's last event has said it
                 raise
         finally:
-            self._cancel = None
+            self._messages = handle.messages
 
     def stop(self) -> None:
         """Ask the run to end."""
-        if self._cancel is not None:
-            self._cancel.abort()
+        self._cancel.abort()
 
     async def renew(self) -> None:
         """Forget what was said."""
-        self._transcript = Transcript()
+        self._messages, self.approvals = (), ()
 
     async def aclose(self) -> None:
         """Let go of the agents and their models."""

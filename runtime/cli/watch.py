@@ -146,6 +146,6 @@ def _signals(stop: Callable[[], None], terminal: Terminal) -> Iterator[_Signals]
     finally:
         if signals.hint is not None:
             signals.hint.cancel()
-        with suppress(NotImplementedError):
+        with suppress(NotImplementedError):  # as above
             loop.remove_signal_handler(signal.SIGINT)
             loop.remove_signal_handler(signal.SIGTERM)

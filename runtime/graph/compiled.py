@@ -158,47 +158,24 @@ class CompiledGraph:
         return mermaid(self._definition)
 
 
-class Watched:
-    """A graph whose run is watched from within the process.
+class Watched(CompiledGraph):
+    """A graph for one run, which is watched from within the process.
 
     Attributes:
         watch: What sees it.
     """
 
     def __init__(self, compiled: CompiledGraph, path: tuple[str, ...]) -> None:
+        super().__init__(
+            compiled.definition,
+            description=compiled.description,
+            parts=compiled._parts,  # noqa: SLF001 - a graph too
+        )
         self.watch = Watch(compiled.keys, path)
-        self._compiled = compiled
-
-    @property
-    def name(self) -> str:
-        """As the graph's."""
-        return self._compiled.name
-
-    @property
-    def kind(self) -> Literal["graph"]:
-        """As the graph's."""
-        return "graph"
-
-    @property
-    def description(self) -> str:
-        """As the graph's."""
-        return self._compiled.description
-
-    @property
-    def options_type(self) -> type[RunOptions]:
-        """As the graph's."""
-        return self._compiled.options_type
-
-    def tool_infos(self) -> tuple[ToolInfo, ...]:
-        """As the graph's."""
-        return self._compiled.tool_infos()
 
     async def execute(self, request: RunRequest, emit: Emit) -> None:
-        """Do a run of the graph, and watch it."""
-        await execute(self._compiled.definition, request, emit, self.watch)
-
-    async def aclose(self) -> None:
-        """Nothing of its own to let go of."""
+        """Do the run, and watch it."""
+        await execute(self.definition, request, emit, self.watch)
 
 
 def _given(given: Input) -> tuple[Mapping[Any, Any] | None, tuple[Message, ...]]:

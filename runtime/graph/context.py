@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import CancelledError, Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from runtime.errors import RunAborted
-from runtime.events import ApprovalRequested, Event
+from runtime.events import ApprovalRequested
+from runtime.graph.definition import NodeSpec
+from runtime.graph.run import Run, nobody_listens
 from runtime.nested import Paused
 from runtime.outbox import Outbox
 from runtime.plain import plain
 from runtime.runnable import Decision, RunRequest
 from runtime.scope import Scope, StreamWriter, get_stream_writer
-
-if TYPE_CHECKING:
-    from runtime.graph.definition import NodeSpec
-    from runtime.graph.run import Run
 
 __all__ = ["NodeContext", "NodeScope"]
 
@@ -73,7 +71,7 @@ class NodeScope(Scope):
         except RuntimeError:
             return self._open_from_thread()
         if self.over:
-            return Outbox(_nobody_listens)
+            return Outbox(nobody_listens)
         self.box = Outbox(self._run.relay, on_failure=self._run.abort)
         return self.box
 
@@ -175,7 +173,3 @@ class NodeContext:
                 )
             )
         raise Paused((approval,), reason)
-
-
-async def _nobody_listens(event: Event) -> None:
-    raise RunAborted("nobody listens any more")

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from runtime.abandon import finish, stop
-from runtime.conduct import conduct
+from runtime.conduct import conduct, shortest
 from runtime.errors import RuntimeFault
 from runtime.events import Event
 from runtime.graph.definition import Definition
@@ -35,8 +35,7 @@ async def execute(
         watch: Sees values as they are, for a program in this process.
     """
     report = Reporter(emit, run_id=request.run_id, path=request.path or (definition.name,))
-    limits = (definition.timeout, request.timeout)
-    limit = min((seconds for seconds in limits if seconds is not None), default=None)
+    limit = shortest(definition.timeout, request.timeout)
     run = Run(definition, request, report, watch=watch, limit=limit)
 
     async def work() -> Sequence[Event]:
@@ -60,7 +59,7 @@ async def _work(run: Run) -> None:
         run.stop()
         try:
             if run.reporter.ended:
-                await finish((worker,))
+                await finish(worker)
             else:
                 await stop((worker,), "node")
         finally:

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 from runtime.abandon import in_thread, stop
+from runtime.conduct import shortest
 from runtime.errors import NodeError, NodeTimedOut, RuntimeFault
 from runtime.events import NodeCompleted, NodeFailed, NodeStarted
 from runtime.failure import error_info
@@ -184,10 +185,9 @@ async def _attempt(run: Run, spec: NodeSpec, scope: NodeScope, view: View) -> An
     """Run a node's function once, in a thread or with a limit."""
     limit = spec.timeout
     until = None if limit is None else monotonic() + limit
-    limits = [moment for moment in (run.deadline, until) if moment is not None]
     given: tuple[Any, ...] = (view,)
     if spec.context:
-        given = (NodeContext(run, scope, min(limits, default=None)), view)
+        given = (NodeContext(run, scope, shortest(run.deadline, until)), view)
     if limit is None:
         return await _answer(spec, given)
     task = asyncio.get_running_loop().create_task(_answer(spec, given))

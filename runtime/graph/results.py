@@ -136,13 +136,12 @@ async def last(results: AsyncIterable[T]) -> T:
         EmptySequenceError: If there was no result.
         Exception: What ended the run.
     """
-    empty = object()
-    result: Any = empty
+    newest: tuple[T] | None = None
     async for item in results:
-        result = item
-    if result is empty:
+        newest = (item,)
+    if newest is None:
         raise EmptySequenceError("there was no result")
-    return result  # type: ignore[no-any-return]  # the last of them
+    return newest[0]
 
 
 async def collect(results: AsyncIterable[T]) -> list[T]:

@@ -25,7 +25,7 @@ from runtime.messages import Usage
 from runtime.report import Reporter
 from runtime.runnable import Decision, Emit, RunRequest
 
-__all__ = ["Run"]
+__all__ = ["Run", "nobody_listens"]
 
 NO_USAGE = Usage()
 
@@ -141,7 +141,7 @@ class Run:
 
     def mute(self) -> None:
         """Refuse all that is still said by those who did not stop when they were told to."""
-        self.report = self.emit = _nobody_listens
+        self.report = self.emit = nobody_listens
 
     # --- questions -----------------------------------------------------------------------------
 
@@ -174,5 +174,6 @@ class Run:
         return replace(self.request, journal=journal)
 
 
-async def _nobody_listens(event: Event) -> NoReturn:
+async def nobody_listens(event: Event) -> NoReturn:
+    """Refuse an event: the run, or the node, is over."""
     raise RunAborted("nobody listens any more")

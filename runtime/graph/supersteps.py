@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.conduct import StoppedAfterStep
+from runtime.conduct import StoppedAfterStep, run_started
 from runtime.errors import ApprovalRejected, StepLimitExceeded
 from runtime.events import (
     ApprovalRequested,
@@ -19,7 +19,6 @@ from runtime.events import (
     NodeFailed,
     RunCompleted,
     RunInterrupted,
-    RunStarted,
     SuperstepCompleted,
     SuperstepStarted,
 )
@@ -70,7 +69,11 @@ class Supersteps:
         """
         run, definition = self._run, self._run.definition
         if run.request.announce:
-            await self._announce()
+            await run.report(
+                run_started(
+                    run.reporter, run.request, graph=definition.name, options=run.request.options
+                )
+            )
         await self._begin()
         cancel = run.request.cancel
         while self._due:
@@ -83,24 +86,6 @@ class Supersteps:
             if waits:
                 return self._interrupted(waits)
         return await self._completed()
-
-    async def _announce(self) -> None:
-        request = self._run.request
-        await self._run.report(
-            RunStarted(
-                run_id=request.run_id,
-                path=self._run.path,
-                graph=self._run.definition.name,
-                attempt=request.attempt,
-                parent_run_id=request.parent_run_id,
-                options=(
-                    request.options.model_dump(mode="json", exclude_defaults=True)
-                    if request.options.model_fields_set
-                    else None
-                )
-                or None,
-            )
-        )
 
     async def _begin(self) -> None:
         run, request = self._run, self._run.request

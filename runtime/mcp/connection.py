@@ -20,6 +20,7 @@ from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.message import SessionMessage
 from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, CallToolResult, Tool
 
+from runtime.abandon import finish
 from runtime.errors import ToolFailed
 from runtime.mcp.server import McpServer, TransportStreams
 
@@ -158,14 +159,7 @@ class _Life:
         self.end()
         if not self.opened.done():
             self._task.cancel()
-        cancelled = False
-        while not self._task.done():  # the SDK kills a server that does not end in a few seconds
-            try:
-                await asyncio.wait((self._task,))
-            except asyncio.CancelledError:
-                cancelled = True
-        if cancelled:
-            raise asyncio.CancelledError
+        await finish(self._task)  # the SDK kills a server that does not end in a few seconds
 
     async def _hold(self) -> None:
         label = self._server.label

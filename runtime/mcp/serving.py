@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from runtime.conduct import conduct
-from runtime.events import Event, RunStarted
+from runtime.conduct import conduct, run_started
+from runtime.events import Event
 from runtime.mcp.toolset import McpTools
 from runtime.models.base import Starts
 from runtime.report import Reporter
@@ -111,20 +111,10 @@ class _LateAgent:
                 await self._agent()
             except BaseException:
                 if request.announce:
-                    await report(_started(self.name, request, report))
+                    await report(run_started(report, request, agent=self.name))
                 raise
             connected = True
             return ()  # the agent itself reports from here on
 
         await conduct(report, connect, limit=request.timeout)
         return connected
-
-
-def _started(name: str, request: RunRequest, report: Reporter) -> RunStarted:
-    return RunStarted(
-        run_id=report.run_id,
-        path=report.path,
-        agent=name,
-        attempt=request.attempt,
-        parent_run_id=request.parent_run_id,
-    )

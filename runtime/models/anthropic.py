@@ -6,15 +6,14 @@ Needs the extra `anthropic`.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Any
 
 from runtime.errors import ModelRefused
 from runtime.models.anthropic_wire import MessageDecoder, request_body
-from runtime.models.base import Delta, ModelRequest
-from runtime.models.exchange import SdkErrors, exchange
-from runtime.models.stopping import until_stop
+from runtime.models.base import ModelRequest
+from runtime.models.exchange import OpenAnswer, SdkErrors
+from runtime.models.hosted import CONNECT_SECONDS, SILENCE_SECONDS, HostedModel
 
 # Here and not in the constructor, because it takes half a second, and models are also made while a
 # server runs. That the extra is missing is said by the constructor.
@@ -27,22 +26,15 @@ else:
 
 __all__ = ["AnthropicModel"]
 
-CONNECT_SECONDS = 5.0
-"""To reach the provider; the SDK's own default."""
-
-SILENCE_SECONDS = 120.0
-"""Longest silence that is not a failure: a large model may think this long before it speaks."""
-
 MAX_TOKENS = 4096
 """Of an answer, unless a run says otherwise: the API wants a limit, and every model takes this one
 (older ones take no more). About six pages."""
 
 
-class AnthropicModel:
+class AnthropicModel(HostedModel):
     """A model behind the Messages API.
 
-    It makes each call once: whether to make it again is the agent's decision. It takes a
-    temperature from 0 to 1 and refuses a higher one.
+    It takes a temperature from 0 to 1 and refuses a higher one.
     """
 
     def __init__(
@@ -82,9 +74,8 @@ class AnthropicModel:
         api_key = api_key or os.environ.get("ANTHROPIC_API_KEY") or None
         if api_key is None and base_url is None:
             raise ModelRefused("there is no API key: pass api_key, or set ANTHROPIC_API_KEY")
-        self._name = model
+        super().__init__(model, extra)
         self._max_tokens = max_tokens
-        self._extra = dict(extra or {})
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key or "none",
             base_url=base_url,
@@ -92,41 +83,32 @@ class AnthropicModel:
             timeout=anthropic.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
         )
 
-    @property
-    def name(self) -> str:
-        """The model's name, as the provider knows it."""
-        return self._name
-
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
-        """Stream the answer; see `Model.stream`."""
-        body = request_body(self._name, request, max_tokens=self._max_tokens) | self._extra
-        deltas = self._ask(body)
-        if request.options.stop_sequences:
-            deltas = until_stop(deltas, request.options.stop_sequences, model=self._name)
-        async with aclosing(deltas):
-            async for delta in deltas:
-                yield delta
-
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
         await self._client.close()
 
-    def _ask(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
-        async def opening() -> anthropic.AsyncStream[object]:
-            # The plain `post`, because the SDK's own methods would make each event an object, only
-            # for it to be taken apart again.
-            return await self._client.post(
-                "/v1/messages",
-                body=body,
-                cast_to=object,
-                stream=True,
-                stream_cls=anthropic.AsyncStream[object],
-            )
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        return request_body(self._name, request, max_tokens=self._max_tokens)
 
-        errors = SdkErrors(
+    def _decoder(self) -> MessageDecoder:
+        return MessageDecoder()
+
+    async def _open(self, body: dict[str, Any]) -> OpenAnswer:
+        # The plain `post`, because the SDK's own methods would make each event an object, only for
+        # it to be taken apart again.
+        answer: anthropic.AsyncStream[object] = await self._client.post(
+            "/v1/messages",
+            body=body,
+            cast_to=object,
+            stream=True,
+            stream_cls=anthropic.AsyncStream[object],
+        )
+        return answer
+
+    def _errors(self) -> SdkErrors:
+        return SdkErrors(
             base=anthropic.AnthropicError,
             status=anthropic.APIStatusError,
             timeout=anthropic.APITimeoutError,
             connection=anthropic.APIConnectionError,
         )
-        return exchange(opening, MessageDecoder(), errors)

@@ -17,7 +17,7 @@ from runtime.models.base import Delta, Finish
 from runtime.models.faults import from_status, unreachable
 from runtime.models.sse import EventDecoder
 
-__all__ = ["AnswerDecoder", "SdkErrors", "exchange"]
+__all__ = ["AnswerDecoder", "OpenAnswer", "SdkErrors", "exchange"]
 
 DRAIN_SECONDS = 0.1
 """How long the end of the body is waited for after the last event: with it, the connection can be

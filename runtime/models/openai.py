@@ -6,15 +6,14 @@ Needs the extra `openai`.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Any
 
 from runtime.errors import ModelRefused
-from runtime.models.base import Delta, ModelRequest
-from runtime.models.exchange import AnswerDecoder, SdkErrors, exchange
+from runtime.models.base import ModelRequest
+from runtime.models.exchange import AnswerDecoder, OpenAnswer, SdkErrors
+from runtime.models.hosted import CONNECT_SECONDS, SILENCE_SECONDS, HostedModel
 from runtime.models.openai_wire import ChunkDecoder, request_body
-from runtime.models.stopping import until_stop
 
 # Here and not in the constructor, because it takes half a second, and models are also made while a
 # server runs. That the extra is missing is said by the constructor.
@@ -27,18 +26,9 @@ else:
 
 __all__ = ["OpenAIModel"]
 
-CONNECT_SECONDS = 5.0
-"""To reach the provider; the SDK's own default."""
 
-SILENCE_SECONDS = 120.0
-"""Longest silence that is not a failure: a large model may think this long before it speaks."""
-
-
-class OpenAIModel:
-    """A model behind the chat completions API, at OpenAI or at any other `base_url`.
-
-    It makes each call once: whether to make it again is the agent's decision.
-    """
+class OpenAIModel(HostedModel):
+    """A model behind the chat completions API, at OpenAI or at any other `base_url`."""
 
     _path = "/chat/completions"
 
@@ -80,8 +70,7 @@ class OpenAIModel:
         api_key = api_key or os.environ.get("OPENAI_API_KEY") or None
         if api_key is None and base_url is None:
             raise ModelRefused("there is no API key: pass api_key, or set OPENAI_API_KEY")
-        self._name = model
-        self._extra = dict(extra or {})
+        super().__init__(model, extra)
         self._limit_field = "max_completion_tokens" if base_url is None else "max_tokens"
         self._client = openai.AsyncOpenAI(
             api_key=api_key or "none",
@@ -90,20 +79,6 @@ class OpenAIModel:
             default_headers=None if keep_alive else {"Connection": "close"},
             timeout=openai.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
         )
-
-    @property
-    def name(self) -> str:
-        """The model's name, as the provider knows it."""
-        return self._name
-
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta, None]:
-        """Stream the answer; see `Model.stream`."""
-        deltas = self._ask(self._body(request) | self._extra, self._decoder())
-        if request.options.stop_sequences:
-            deltas = until_stop(deltas, request.options.stop_sequences, model=self._name)
-        async with aclosing(deltas):
-            async for delta in deltas:
-                yield delta
 
     async def aclose(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -115,22 +90,22 @@ class OpenAIModel:
     def _decoder(self) -> AnswerDecoder:
         return ChunkDecoder()
 
-    def _ask(self, body: dict[str, Any], decoder: AnswerDecoder) -> AsyncGenerator[Delta, None]:
-        async def opening() -> openai.AsyncStream[object]:
-            # The plain `post`, because the SDK's own methods would make each chunk an object,
-            # unchecked, only for it to be taken apart again.
-            return await self._client.post(
-                self._path,
-                body=body,
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.AsyncStream[object],
-            )
+    async def _open(self, body: dict[str, Any]) -> OpenAnswer:
+        # The plain `post`, because the SDK's own methods would make each chunk an object,
+        # unchecked, only for it to be taken apart again.
+        answer: openai.AsyncStream[object] = await self._client.post(
+            self._path,
+            body=body,
+            cast_to=object,
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        return answer
 
-        errors = SdkErrors(
+    def _errors(self) -> SdkErrors:
+        return SdkErrors(
             base=openai.OpenAIError,
             status=openai.APIStatusError,
             timeout=openai.APITimeoutError,
             connection=openai.APIConnectionError,
         )
-        return exchange(opening, decoder, errors)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast, get_args
 
+from runtime.abandon import undisturbed
 from runtime.cancel import CancelToken
 from runtime.errors import RunAborted, RuntimeFault, StreamNotConsumedError
 from runtime.events import (
@@ -56,7 +56,7 @@ class RunHandle:
         request: RunRequest,
         *,
         before: Callable[[RunRequest], Awaitable[RunRequest]] | None = None,
-        after: Callable[[], Awaitable[None]] | None = None,
+        after: Callable[[], Coroutine[Any, Any, None]] | None = None,
         resolved: Sequence[Event] = (),
         transcript: Transcript | None = None,
     ) -> None:
@@ -232,7 +232,7 @@ class RunHandle:
             await self._runnable.execute(request, record)
         finally:
             if self._after is not None:
-                await _undisturbed(self._after())
+                await undisturbed(self._after())
 
     def outcome(self) -> RunResult:
         """Return the result of a run that is over.
@@ -296,21 +296,3 @@ def _resolved(approval: ApprovalRequested, said: Decision) -> Event:
         message=said.message,
         arguments=said.arguments,
     )
-
-
-async def _undisturbed(work: Awaitable[None]) -> None:
-    """Await something to its end, also when the task is cancelled meanwhile."""
-
-    async def do() -> None:
-        await work
-
-    doing = asyncio.get_running_loop().create_task(do())
-    cancelled = False
-    while not doing.done():
-        try:
-            await asyncio.wait((doing,))
-        except asyncio.CancelledError:
-            cancelled = True
-    doing.result()
-    if cancelled:
-        raise asyncio.CancelledError

@@ -67,7 +67,7 @@ class Scripted(BaseChatModel):
         return {"ls_model_name": "scripted-1"}
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
-        raise NotImplementedError
+        raise NotImplementedError  # the library wants one, and nobody here asks without awaiting
 
     async def _agenerate(self, messages: Any, *args: Any, **kwargs: Any) -> ChatResult:
         self.seen.append(messages)

@@ -314,3 +314,13 @@ async def test_what_was_done_before_the_failure_reaches_the_consumer_first() -> 
     assert nodes == ["ok"]
     with pytest.raises(NodeError):
         await all_results(graph.run())
+
+
+async def test_a_node_with_a_limit_that_fails_by_itself_is_not_taken_for_one_that_was_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(view: View) -> None:
+        raise ValueError
+
+    await run(single(broken, timeout=PATIENCE))
+    assert "cleaned up" not in caplog.text
