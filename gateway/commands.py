@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from gateway.errors import CommandMalformed
+from runtime.messages import ClientTool, Message
 
 __all__ = [
     "Ack",
@@ -33,6 +34,7 @@ __all__ = [
     "Send",
     "SessionId",
     "TextPart",
+    "ToolResult",
     "digest",
     "explain",
     "parse_command",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+MessageId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 Policy = Literal["enqueue", "reject"]
 """What `send` does while a run is active."""
@@ -56,6 +59,13 @@ class TextPart(_Asked):
     text: str
 
 
+class ToolResult(_Asked):
+    """What came of a tool call that the session's history ends with."""
+
+    call_id: str
+    content: str
+
+
 class _Command(_Asked):
     id: CommandId
     session_id: SessionId
@@ -65,27 +75,37 @@ class Send(_Command):
     """Say something to the agent; it starts a run, or waits in the queue for its turn.
 
     Attributes:
-        text: The message; or `content`, the same in parts.
+        text: The message; or `content`, the same in parts; or `result`, which answers a tool call.
+        message_id: The client's own id of the message, unknown to the session so far.
         agent: The agent that answers; default: the session's.
         policy: What to do while a run is active.
         options: Run options, as the agent takes them.
         timeout: Seconds after which the run is cancelled.
+        instructions: For this run, in addition to the agent's own.
+        tools: Tools of the client's that the model may call in this run.
+        rewind_to: That message, and all after it, no longer count.
     """
 
     type: Literal["send"]
     text: str | None = None
     content: tuple[TextPart, ...] | None = None
+    result: ToolResult | None = None
+    message_id: MessageId | None = None
     agent: str | None = None
     policy: Policy = "enqueue"
     options: Mapping[str, Any] = Field(default_factory=dict)
     on_disconnect: Literal["continue"] = "continue"
     timeout: float | None = Field(default=None, gt=0)
+    instructions: str | None = None
+    tools: tuple[ClientTool, ...] = ()
+    rewind_to: str | None = None
 
     @model_validator(mode="after")
-    def _one_text(self) -> Send:
-        if (self.text is None) == (self.content is None):
-            raise ValueError("give either `text` or `content`")
-        if not self.message_text.strip():
+    def _one_input(self) -> Send:
+        given = [self.text, self.content, self.result]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give one of `text`, `content` and `result`")
+        if self.result is None and not self.message_text.strip():
             raise ValueError("the message is empty")
         return self
 
@@ -110,12 +130,16 @@ class Cancel(_Command):
 
 
 class ApprovalDecision(_Asked):
-    """What a human says to one approval. `arguments` (an object or JSON text) is for `edit`."""
+    """What a human says to one approval. `arguments` (an object or JSON text) is for `edit`.
+
+    `answer`, with a `result`, is for calls of the client's own tools.
+    """
 
     approval_id: str
-    decision: Literal["approve", "reject", "edit"]
+    decision: Literal["approve", "reject", "edit", "answer"]
     message: str | None = None
     arguments: Mapping[str, Any] | str | None = None
+    result: Any = None
 
     @model_validator(mode="after")
     def _edit_has_arguments(self) -> ApprovalDecision:
@@ -152,11 +176,17 @@ _COMMAND: TypeAdapter[Send | Cancel | Continue | Ping] = TypeAdapter(Command)
 
 
 class CreateSession(_Asked):
-    """Make a session. The same id and body again gives the same session."""
+    """Make a session. The same id and body again gives the same session.
+
+    Attributes:
+        history: What had been said before, elsewhere; calls in it that have no answer may be
+            answered by the `result` of the first `send`.
+    """
 
     session_id: SessionId | None = None
     agent: str | None = None
     metadata: Mapping[str, Any] = Field(default_factory=dict)
+    history: tuple[Message, ...] = ()
 
 
 class Ack(BaseModel):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Frozen", "Message", "Role", "ToolCall", "Usage"]
+__all__ = ["ClientTool", "Frozen", "Message", "Role", "ToolCall", "Usage"]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -23,6 +24,20 @@ class ToolCall(Frozen):
     id: str
     name: str
     arguments: str
+
+
+class ClientTool(Frozen):
+    """A tool that the client has: a model may call it, and the client says what came of it.
+
+    Attributes:
+        name: What the model calls it by.
+        description: What it is for, in the words that the model reads.
+        parameters: The JSON Schema of its arguments.
+    """
+
+    name: str = Field(min_length=1, max_length=128)
+    description: str = ""
+    parameters: Mapping[str, Any] = Field(default_factory=lambda: {"type": "object"})
 
 
 class Message(Frozen):

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from runtime.cancel import CancelToken
 from runtime.checkpoint import Checkpoint
 from runtime.events import Event
-from runtime.messages import Message, Usage
+from runtime.messages import ClientTool, Message, Usage
 
 __all__ = ["Composite", "Decision", "Emit", "RunOptions", "RunRequest", "Runnable", "ToolInfo"]
 
@@ -48,7 +48,7 @@ class RunOptions(BaseModel):
     )
 
 
-_KINDS = ("approved", "rejected", "edited", "expired")
+_KINDS = ("approved", "rejected", "edited", "expired", "answered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,13 @@ class Decision:
         kind: `edited` runs the tool with `arguments` instead of the model's.
         message: For the model, when the call was rejected.
         arguments: JSON text: a tool's arguments, or what a graph's interrupt was answered with.
+        result: For `answered`: what came of a call of the client's own tool.
     """
 
-    kind: Literal["approved", "rejected", "edited", "expired"]
+    kind: Literal["approved", "rejected", "edited", "expired", "answered"]
     message: str | None = None
     arguments: str | None = None
+    result: Any = None
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -108,6 +110,9 @@ class RunRequest:
             in order to go on: the events of `runtime.journal.JOURNALED`, at any depth, in order.
         save: For a graph: keeps a checkpoint after each superstep.
         cancel: Where to look whether the run is to stop after its current step.
+        instructions: In addition to the agent's own, for this run.
+        tools: The client's, which the model may call; each call pauses the run until the client
+            has answered it.
     """
 
     run_id: str
@@ -127,6 +132,8 @@ class RunRequest:
     journal: tuple[Event, ...] = ()
     save: Callable[[Checkpoint], Awaitable[None]] | None = None
     cancel: CancelToken | None = None
+    instructions: str | None = None
+    tools: tuple[ClientTool, ...] = ()
 
 
 class Runnable(Protocol):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from gateway.log.position import Position
 
 __all__ = ["Entry"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -19,22 +22,26 @@ class Entry:
         position: Where in it.
         at: Commit time, milliseconds since 1970 UTC; never decreases within a log.
         body: The event's JSON without `v`, `session_id`, `seq`, `cursor` and `ts`.
+        memo: What was computed from it, under a key of whoever did so: one computation serves all
+            readers.
     """
 
     session_id: str
     position: Position
     at: int
     body: bytes
-    _encoded: dict[Callable[[Entry], bytes], bytes] = field(default_factory=dict, repr=False)
+    memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @property
     def seq(self) -> int:
         """The entry's place, from 1."""
         return self.position.seq
 
-    def encoded(self, encode: Callable[[Entry], bytes]) -> bytes:
+    def encoded(self, encode: Callable[[Entry], T]) -> T:
         """Return `encode(self)`, computed once however many readers ask for it."""
-        data = self._encoded.get(encode)
-        if data is None:
-            data = self._encoded[encode] = encode(self)
+        memo = self.memo
+        if encode in memo:
+            known: T = memo[encode]
+            return known
+        data = memo[encode] = encode(self)
         return data

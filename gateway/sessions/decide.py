@@ -202,7 +202,12 @@ def fail(state: SessionState, run: RunState, error: ErrorInfo, kind_of: KindOf) 
     return end(state, (*state.open.closing(error), failed), run.run_id, kind_of)
 
 
-def cancel(state: SessionState, command: Cancel, kind_of: KindOf) -> Decided:
+def cancel(
+    state: SessionState,
+    command: Cancel,
+    kind_of: KindOf,
+    reason: Literal["cancel", "disconnect"] = "cancel",
+) -> Decided:
     """End the current run, or the named one: now, or after its current step.
 
     A run that waits, in the queue or for a human, does no step and is over at once in both modes.
@@ -221,7 +226,7 @@ def cancel(state: SessionState, command: Cancel, kind_of: KindOf) -> Decided:
             return _stop_after_step(run, command)
         partial = "".join(said.text for said in state.open.messages.values()) or None
         cancelled = RunCancelled(
-            run_id=target, reason="cancel", command_id=command.id, partial_output=partial
+            run_id=target, reason=reason, command_id=command.id, partial_output=partial
         )
         return end(state, (*state.open.closing(CANCELLED), cancelled), target, kind_of)
     queued = next((item for item in state.queue if item.run_id == target), None)
@@ -229,7 +234,7 @@ def cancel(state: SessionState, command: Cancel, kind_of: KindOf) -> Decided:
         return Decided(
             (
                 InputDequeued(run_id=target, command_id=queued.command_id, reason="cancelled"),
-                RunCancelled(run_id=target, reason="cancel", command_id=command.id),
+                RunCancelled(run_id=target, reason=reason, command_id=command.id),
             ),
             run_id=target,
         )

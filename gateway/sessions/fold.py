@@ -164,6 +164,7 @@ def _run_of(state: SessionState, event: InputAccepted | InputQueued) -> RunState
         agent=event.agent or state.agent,
         options=event.options or {},
         timeout=event.timeout,
+        segments=[str(state.position)],
     )
 
 
@@ -172,7 +173,9 @@ def _begin(
 ) -> None:
     run = state.runs.get(event.run_id)
     if run is None:  # one that goes on from another has no input of its own
-        run = state.runs[event.run_id] = RunState(run_id=event.run_id, agent=state.agent)
+        run = state.runs[event.run_id] = RunState(
+            run_id=event.run_id, agent=state.agent, segments=[str(state.position)]
+        )
     match event:
         case RunStarted():
             run.agent = event.agent or event.graph or run.agent
@@ -188,7 +191,7 @@ def _begin(
         case RunStopRequested():
             run.stopping = event.command_id
         case RunResumed():
-            pass
+            run.segments.append(str(state.position))
     if not isinstance(event, RunStopRequested):
         run.settled_early = []  # whoever works now was told of them
     run.status = "running"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 from gateway.codecs.native import timestamp
 from gateway.commands import Ack, Cancel, Continue, CreateSession, Ping, Pong, Send, digest
-from gateway.errors import AgentNotFound, ShuttingDown
+from gateway.errors import AgentNotFound, RunUnknown, ShuttingDown
 from gateway.log.engine import Engine, NewSession, SessionRecord, Write
 from gateway.log.position import Position
 from gateway.log.serde import dump, load
 from gateway.sessions.fold import fold
 from gateway.sessions.ids import new_session_id
 from gateway.sessions.session import Session
-from gateway.sessions.snapshot import Snapshot
+from gateway.sessions.snapshot import RunStatus, Snapshot
 from gateway.sessions.state import SessionState
 from runtime.errors import AgentUnknown
 from runtime.events import SessionCreated
@@ -25,13 +26,29 @@ from runtime.graph.compiled import CompiledGraph
 from runtime.registry import Registry
 from runtime.runnable import Runnable
 
-__all__ = ["SessionManager"]
+__all__ = ["RunPlace", "SessionManager"]
 
 LOADED_SESSIONS = 1024
 """Idle sessions beyond this many are dropped from memory; they are loaded again when needed."""
 
 PAGE = 1000
 """Entries read at a time while a session is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """A run and its place in its session's log.
+
+    Attributes:
+        segments: Right before its input, and right before each time that it went on after a
+            pause. From one of these a reader sees all of that stretch.
+    """
+
+    session_id: str
+    run_id: str
+    agent: str
+    status: RunStatus
+    segments: tuple[Position, ...]
 
 
 class SessionManager:
@@ -161,6 +178,34 @@ class SessionManager:
         self._at_work.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may be gone
+
+    async def leave(self, session_id: str, run_id: str) -> None:
+        """Cancel a run because the one client that it was for has gone; of no effect if it ended.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is no such session.
+            RunUnknown: If it never had that run.
+        """
+        await (await self._session(session_id)).leave(run_id)
+
+    async def run(self, session_id: str, run_id: str | None = None) -> RunPlace:
+        """Return where in the log a run is, and how it stands.
+
+        Args:
+            session_id: Whose run.
+            run_id: Which; without it, the active run or else the last one.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is no such session.
+            RunUnknown: If it has no such run, or none at all yet.
+        """
+        state = (await self._session(session_id)).state
+        wanted = run_id or state.current or state.last or ""
+        run = state.runs.get(wanted) or state.queued_runs.get(wanted)
+        if run is None:
+            raise RunUnknown(wanted)
+        segments = tuple(Position.parse(cursor) for cursor in run.segments)
+        return RunPlace(session_id, run.run_id, run.agent, run.status, segments)
 
     async def close(self, session_id: str, reason: str) -> None:
         """Cancel what a session does; it can be read from then on, and nothing else.

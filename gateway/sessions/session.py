@@ -148,6 +148,15 @@ class Session:
 
         await self._writer.ask(decision)
 
+    async def leave(self, run_id: str) -> None:
+        """Cancel a run because the one client that it was for has gone."""
+        command = Cancel(
+            type="cancel", id=f"gone-{run_id}", session_id=self.state.session_id, run_id=run_id
+        )
+        await self._writer.ask(
+            partial(decide.cancel, command=command, kind_of=self._kind_of, reason="disconnect")
+        )
+
     async def close(self, reason: str) -> None:
         """Cancel what runs and waits, and take no more commands."""
         await self._writer.ask(partial(decide.close, reason=reason))

@@ -167,6 +167,7 @@ class ApprovalView(_View):
     arguments: str | None = None
     reason: str | None = None
     expires_at: str | None = None
+    wants: Literal["result"] | None = None
 
 
 class Snapshot(_View):

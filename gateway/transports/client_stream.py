@@ -19,14 +19,13 @@ from aiohttp import web
 from gateway.codecs.native import sse_control, sse_frame_of_many
 from gateway.errors import SessionGone, SessionUnknown
 from gateway.log.engine import Checkpoint
-from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.transports.draining import first_error
 from gateway.transports.outlet import Outlet, pieces
 from gateway.transports.reading import Control, Reading, closing
 from gateway.transports.services import Services
 from gateway.transports.sse import KEEPALIVE, EventStream, id_frame
-from gateway.transports.stream import Wire, http_chunk, http_stream, retry_ms
+from gateway.transports.stream import http_stream, native_wire, retry_ms
 from gateway.transports.subscriptions import Subscription
 
 __all__ = ["ClientStream"]
@@ -44,11 +43,7 @@ def _control(control: Control) -> bytes:
     return sse_control(control.message)
 
 
-def _chunk(entry: Entry) -> bytes:
-    return http_chunk(entry.encoded(sse_frame_of_many))
-
-
-_MANY = Wire(sse_frame_of_many, _chunk, _control, KEEPALIVE)
+_MANY = native_wire(sse_frame_of_many, _control, KEEPALIVE)
 
 
 class ClientStream:

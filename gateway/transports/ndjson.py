@@ -12,13 +12,12 @@ import orjson
 from aiohttp import web
 
 from gateway.codecs.native import event_json, json_line, ndjson_line
-from gateway.log.entry import Entry
 from gateway.log.position import FROM_START, ONLY_NEW, After
 from gateway.transports.reading import Control, Reading, Step
 from gateway.transports.services import Services
-from gateway.transports.stream import Wire, deliver, http_chunk, http_stream
+from gateway.transports.stream import deliver, http_stream, native_wire
 
-__all__ = ["KEEPALIVE", "follow_lines", "page_of_events", "stream_lines"]
+__all__ = ["KEEPALIVE", "follow_lines", "line_stream", "page_of_events", "stream_lines"]
 
 KEEPALIVE = b"\n"
 
@@ -27,11 +26,7 @@ def _control_line(control: Control) -> bytes:
     return json_line(control.message) + b"\n"
 
 
-def _chunk(entry: Entry) -> bytes:
-    return http_chunk(entry.encoded(ndjson_line))
-
-
-_LINES = Wire(ndjson_line, _chunk, _control_line, KEEPALIVE)
+_LINES = native_wire(ndjson_line, _control_line, KEEPALIVE)
 
 
 async def follow_lines(
@@ -49,17 +44,22 @@ async def follow_lines(
     return await stream_lines(request, services, reading.steps(idle=services.settings.keepalive_s))
 
 
-async def stream_lines(
-    request: web.Request, services: Services, steps: AsyncGenerator[Step]
-) -> web.StreamResponse:
-    """Answer with steps as NDJSON. An empty line goes out at once, and with it the head."""
-    response = web.StreamResponse(
+def line_stream() -> web.StreamResponse:
+    """Return the response that lines are streamed in."""
+    return web.StreamResponse(
         headers={
             "Content-Type": "application/x-ndjson",
             "Cache-Control": "no-store, no-transform",
             "X-Accel-Buffering": "no",
         }
     )
+
+
+async def stream_lines(
+    request: web.Request, services: Services, steps: AsyncGenerator[Step]
+) -> web.StreamResponse:
+    """Answer with steps as NDJSON. An empty line goes out at once, and with it the head."""
+    response = line_stream()
     async with http_stream(request, response, services, _LINES) as outlet:
         await response.write(KEEPALIVE)
         await deliver(steps, response, outlet, _LINES)

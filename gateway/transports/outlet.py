@@ -118,6 +118,10 @@ class Outlet:
             raise ConnectionResetError("the connection is closing")
         self._transport.write(data)
 
+    def release(self) -> None:
+        """Give back-pressure back to aiohttp, for the connection's next request."""
+        self._transport.set_write_buffer_limits()
+
     def abort(self) -> None:
         """Cut the connection and forget what waits to be sent."""
         self._transport.abort()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -13,14 +12,14 @@ from aiohttp import web
 from gateway.codecs.native import event_json
 from gateway.commands import Ack, Send
 from gateway.log.entry import Entry
-from gateway.log.follow import follow
 from gateway.log.position import Position
+from gateway.transports.following import follow_run, run_of
 from gateway.transports.ndjson import stream_lines
 from gateway.transports.negotiate import EVENT_STREAM, NDJSON
 from gateway.transports.services import Services
 from gateway.transports.sse import stream_steps
 
-__all__ = ["answer_message", "run_entries"]
+__all__ = ["answer_message"]
 
 _STATUS = {
     "run.completed": "completed",
@@ -51,7 +50,8 @@ async def answer_message(
     position = Position.parse(ack.cursor)
     # A command that is repeated may point at what was trimmed: say so before a stream begins.
     await services.manager.engine.read(command.session_id, position, limit=1)
-    steps = run_entries(services, ack, idle=services.settings.keepalive_s)
+    place = await run_of(services, ack)
+    steps = follow_run(services, place, after=position, idle=services.settings.keepalive_s)
     if media_type == EVENT_STREAM:
         return await stream_steps(request, services, steps, start=position)
     if media_type == NDJSON:
@@ -59,35 +59,6 @@ async def answer_message(
     async with services.streams.until_drained(), aclosing(steps):
         result = await _result(steps, ack)
     return web.Response(body=orjson.dumps(result), content_type="application/json")
-
-
-async def run_entries(
-    services: Services, ack: Ack, *, idle: float
-) -> AsyncGenerator[Sequence[Entry]]:
-    """Yield the events of a command's run after its acknowledgement, and end with its last one.
-
-    An empty batch comes when the run was silent for `idle` seconds.
-    """
-    loop = asyncio.get_running_loop()
-    spoke_at = loop.time()
-    position = Position.parse(ack.cursor)
-    engine = services.manager.engine
-    async with aclosing(follow(engine, ack.session_id, position, idle=idle)) as batches:
-        async for batch in batches:
-            mine: list[Entry] = []
-            ended = False
-            for entry in batch:
-                event = orjson.loads(entry.body)
-                if event.get("run_id") != ack.run_id:
-                    continue
-                mine.append(entry)
-                if ended := event["type"] in _STATUS:
-                    break
-            if mine or loop.time() - spoke_at >= idle:
-                spoke_at = loop.time()
-                yield mine
-            if ended:
-                return
 
 
 async def _result(batches: AsyncGenerator[Sequence[Entry]], ack: Ack) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from gateway.codecs.native import sse_control, sse_frame, sse_frame_named
-from gateway.log.entry import Entry
 from gateway.log.position import After, Position
 from gateway.transports.outlet import Outlet
 from gateway.transports.reading import Control, Reading, Step
 from gateway.transports.services import Services
-from gateway.transports.stream import Wire, deliver, http_chunk, http_stream, retry_ms
+from gateway.transports.stream import Wire, deliver, http_stream, native_wire, retry_ms
 
 __all__ = [
     "KEEPALIVE",
@@ -50,16 +49,8 @@ def control_frame(control: Control) -> bytes:
     return frame
 
 
-def _chunk(entry: Entry) -> bytes:
-    return http_chunk(entry.encoded(sse_frame))
-
-
-def _chunk_named(entry: Entry) -> bytes:
-    return http_chunk(entry.encoded(sse_frame_named))
-
-
-SSE = Wire(sse_frame, _chunk, control_frame, KEEPALIVE)
-_SSE_NAMED = Wire(sse_frame_named, _chunk_named, control_frame, KEEPALIVE)
+SSE = native_wire(sse_frame, control_frame, KEEPALIVE)
+_SSE_NAMED = native_wire(sse_frame_named, control_frame, KEEPALIVE)
 
 
 class EventStream(EventSourceResponse):

@@ -23,6 +23,7 @@ __all__ = [
     "deliver",
     "http_chunk",
     "http_stream",
+    "native_wire",
     "outlet_of",
     "retry_ms",
 ]
@@ -44,7 +45,7 @@ class Wire:
     """How a transport frames things.
 
     Attributes:
-        entry: Frames an event; called through `Entry.encoded`.
+        entry: Frames an event, once for all readers; empty if it has nothing to say.
         chunk: The same as a chunk of HTTP/1.1, so that this too is made once for all readers.
         control: Frames a control object.
         keepalive: Sent in silence, ignored by clients.
@@ -59,6 +60,22 @@ class Wire:
 def http_chunk(payload: bytes) -> bytes:
     """Return a chunk of HTTP/1.1's chunked transfer coding (RFC 9112, section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+def native_wire(
+    frame: Callable[[Entry], bytes], control: Callable[[Control], bytes], keepalive: bytes
+) -> Wire:
+    """Return a wire whose frame of an entry depends on nothing but the entry."""
+
+    def chunk(entry: Entry) -> bytes:
+        return http_chunk(entry.encoded(frame))
+
+    return Wire(
+        lambda entry: entry.encoded(frame),
+        lambda entry: entry.encoded(chunk),
+        control,
+        keepalive,
+    )
 
 
 def retry_ms() -> int:
@@ -83,12 +100,24 @@ def outlet_of(request: web.Request, services: Services) -> Outlet:
 
 @asynccontextmanager
 async def http_stream(
-    request: web.Request, response: web.StreamResponse, services: Services, wire: Wire
+    request: web.Request,
+    response: web.StreamResponse,
+    services: Services,
+    wire: Wire,
+    *,
+    reusable: bool = False,
 ) -> AsyncIterator[Outlet]:
     """Run a block that streams a response, and end the response in the right way.
 
     The end of the block ends the response. When the server stops, or the store fails, the client
     is told so with `stream.closing`. A client that takes nothing is cut.
+
+    Args:
+        request: The request.
+        response: What answers it.
+        services: The server's parts.
+        wire: How things are framed.
+        reusable: Whether the connection may serve another request after this one.
 
     Raises:
         ShuttingDown: If the server is stopping, before anything was sent.
@@ -96,7 +125,8 @@ async def http_stream(
     """
     services.streams.check()
     outlet = outlet_of(request, services)
-    response.force_close()  # what this connection was set up for does not suit other requests
+    if not reusable:
+        response.force_close()
     await response.prepare(request)
     patience: float | None = None
     try:
@@ -111,6 +141,7 @@ async def http_stream(
             await response.write(wire.control(closing(reason, retry_ms=retry_ms())))
         await outlet.flush(patience=patience)
         await response.write_eof()
+        outlet.release()
     except SlowClient:
         _LOGGER.info("a client was cut because it took no bytes", extra={"path": request.path})
         outlet.abort()
@@ -146,7 +177,7 @@ async def _deliver(
                 await outlet.ready()
                 await response.write(wire.control(step))
             elif step:
-                for piece in pieces([entry.encoded(frame) for entry in step]):
+                for piece in pieces([frame(entry) for entry in step]):
                     await outlet.ready()
                     outlet.write(piece)
             else:

@@ -16,7 +16,11 @@ __all__ = [
 
 
 class ApprovalRequested(RunEvent):
-    """The run wants a human's word before it does this; `arguments` is JSON text."""
+    """The run wants a human's word before it does this; `arguments` is JSON text.
+
+    Attributes:
+        wants: `result` where a tool of the client's was called: the answer is what came of it.
+    """
 
     type: Literal["approval.requested"] = "approval.requested"
     approval_id: str
@@ -26,17 +30,22 @@ class ApprovalRequested(RunEvent):
     arguments: str | None = None
     reason: str | None = None
     expires_at: str | None = None
+    wants: Literal["result"] | None = None
 
 
 class ApprovalResolved(RunEvent):
-    """A human answered, or nobody will: `expired`. `edited` carries the new `arguments`."""
+    """A human answered, or nobody will: `expired`. `edited` carries the new `arguments`.
+
+    `answered` carries the `result` of a tool of the client's.
+    """
 
     type: Literal["approval.resolved"] = "approval.resolved"
     approval_id: str
-    decision: Literal["approved", "rejected", "edited", "expired"]
+    decision: Literal["approved", "rejected", "edited", "expired", "answered"]
     by: str | None = None
     message: str | None = None
     arguments: str | None = None
+    result: Any = None
 
 
 class GuardrailTripped(RunEvent):

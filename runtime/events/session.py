@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from runtime.events.base import EventBase, RunEvent
-from runtime.messages import Message
+from runtime.messages import ClientTool, Message
 
 __all__ = [
     "HistoryRolledBack",
@@ -24,12 +24,17 @@ __all__ = [
 
 
 class SessionCreated(EventBase):
-    """The first event of each log."""
+    """The first event of each log.
+
+    Attributes:
+        history: What had been said before, elsewhere; whoever made the session brought it along.
+    """
 
     type: Literal["session.created"] = "session.created"
     agent: str
     metadata: Mapping[str, Any] = Field(default_factory=dict)
     forked_from: str | None = None
+    history: tuple[Message, ...] | None = None
 
 
 class SessionClosed(EventBase):
@@ -40,7 +45,14 @@ class SessionClosed(EventBase):
 
 
 class InputAccepted(RunEvent):
-    """A user message entered the log; `run_id` is the run that will answer it."""
+    """An input entered the log; `run_id` is the run that will answer it.
+
+    Attributes:
+        message: What the user said; or, with role `tool`, the result of a call that the history
+            ends with.
+        instructions: For this run, in addition to the agent's own.
+        tools: The client's, for this run.
+    """
 
     type: Literal["input.accepted"] = "input.accepted"
     message: Message
@@ -49,6 +61,8 @@ class InputAccepted(RunEvent):
     agent: str | None = None
     options: Mapping[str, Any] | None = None
     timeout: float | None = None
+    instructions: str | None = None
+    tools: tuple[ClientTool, ...] | None = None
 
 
 class InputQueued(RunEvent):
@@ -61,6 +75,8 @@ class InputQueued(RunEvent):
     agent: str | None = None
     options: Mapping[str, Any] | None = None
     timeout: float | None = None
+    instructions: str | None = None
+    tools: tuple[ClientTool, ...] | None = None
 
 
 class InputDequeued(RunEvent):

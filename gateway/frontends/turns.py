@@ -1,0 +1,121 @@
+"""What all frontends do with a session: take a turn in it, and stop it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.commands import Ack, ApprovalDecision, Cancel, CreateSession, parse_command
+from gateway.errors import SessionConflict, SessionUnknown
+from gateway.sessions.manager import RunPlace
+from gateway.transports.following import run_of
+from gateway.transports.services import Services
+from runtime.messages import ClientTool, Message
+
+__all__ = ["Turn", "new_command_id", "stop", "take_turn"]
+
+
+def new_command_id() -> str:
+    """Return an id for a command of a client that gave none."""
+    return f"cmd_{secrets.token_hex(8)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What a request asks of a session: to answer an input, or to go on after a pause.
+
+    Attributes:
+        session_id: Which session; it is made if there is none.
+        agent: Who answers; default: the session's agent, or the server's first.
+        command_id: The same again is the same turn, and is not taken twice.
+        text: What the user says now.
+        result: Or what came of a tool call: `{"call_id", "content"}`.
+        decisions: Or what was decided on approvals; then nothing else is looked at but `run_id`.
+        run_id: The run that the decisions are for, if the client said so.
+        message_id: The client's id of what the user says.
+        history: What was said before; a session that is made begins with it.
+        instructions: In addition to the agent's own.
+        tools: The client's.
+        options: Run options.
+        rewind_to: The message that, with all after it, no longer counts.
+        metadata: Of a session that is made.
+    """
+
+    session_id: str
+    agent: str | None = None
+    command_id: str = field(default_factory=new_command_id)
+    text: str | None = None
+    result: Mapping[str, str] | None = None
+    decisions: tuple[ApprovalDecision, ...] = ()
+    run_id: str | None = None
+    message_id: str | None = None
+    history: tuple[Message, ...] = ()
+    instructions: str | None = None
+    tools: tuple[ClientTool, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rewind_to: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def take_turn(services: Services, turn: Turn) -> RunPlace:
+    """Do what a turn asks for, once however often it is sent; its run goes on by itself.
+
+    Raises:
+        GatewayError: If it is refused; it had no effect then, though a session may have been made.
+    """
+    services.streams.check()
+    if not turn.decisions:
+        await _ensure_session(services, turn)
+    ack = await services.manager.obey(parse_command(_command(turn)))
+    assert isinstance(ack, Ack)  # noqa: S101 - only a ping gets a pong
+    return await run_of(services, ack)
+
+
+def _command(turn: Turn) -> dict[str, Any]:
+    """Return the command as a client would send it: it is checked as any client's is."""
+    command: dict[str, Any] = {"id": turn.command_id, "session_id": turn.session_id}
+    if turn.decisions:
+        command |= {"type": "continue", "run_id": turn.run_id, "decisions": turn.decisions}
+        return command
+    command |= {
+        "type": "send",
+        "text": turn.text,
+        "result": turn.result,
+        "agent": turn.agent,
+        "message_id": turn.message_id,
+        "instructions": turn.instructions,
+        "rewind_to": turn.rewind_to,
+        "tools": turn.tools,
+        "options": turn.options,
+    }
+    return command
+
+
+async def _ensure_session(services: Services, turn: Turn) -> None:
+    try:
+        await services.manager.engine.session(turn.session_id)
+    except SessionUnknown:
+        asked = CreateSession(
+            session_id=turn.session_id,
+            agent=turn.agent,
+            metadata=turn.metadata,
+            history=turn.history,
+        )
+        try:
+            await services.manager.create(asked)
+        except SessionConflict:
+            return  # somebody else has just made it
+
+
+async def stop(services: Services, session_id: str, run_id: str | None = None) -> None:
+    """Cancel a session's run, or the named one; of no effect if nothing runs.
+
+    Raises:
+        SessionUnknown, SessionGone: If there is no such session.
+        RunUnknown: If it never had the named run.
+    """
+    await services.manager.obey(
+        Cancel(type="cancel", id=new_command_id(), session_id=session_id, run_id=run_id)
+    )

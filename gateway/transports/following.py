@@ -1,0 +1,103 @@
+"""Following one run: its entries in order, until it ends or waits for a human."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+import orjson
+
+from gateway.commands import Ack
+from gateway.errors import RunUnknown
+from gateway.log.entry import Entry
+from gateway.log.follow import follow
+from gateway.log.position import Position
+from gateway.sessions.manager import RunPlace
+from gateway.transports.services import Services
+
+__all__ = ["ENDS", "follow_run", "is_end", "run_of"]
+
+ENDS = frozenset({"run.completed", "run.failed", "run.cancelled", "run.interrupted"})
+"""The types of the events after which a run says nothing, or nothing until a human answered."""
+
+
+def _head(entry: Entry) -> tuple[str, str | None]:
+    """Return an event's type and run."""
+    event = orjson.loads(entry.body)
+    return event["type"], event.get("run_id")
+
+
+def is_end(entry: Entry) -> bool:
+    """Whether the entry ends its run, or lets it wait for a human."""
+    return entry.encoded(_head)[0] in ENDS
+
+
+async def follow_run(
+    services: Services,
+    place: RunPlace,
+    *,
+    after: Position | None = None,
+    idle: float | None = None,
+) -> AsyncGenerator[Sequence[Entry]]:
+    """Yield the run's own entries, in order, up to its end or pause; then return.
+
+    Pauses that lie before its last stretch are passed: whoever starts at the beginning sees the
+    whole run.
+
+    Args:
+        services: The server's parts.
+        place: The run, as `SessionManager.run` gave it.
+        after: Where to start; default: where the last stretch began.
+        idle: An empty batch is yielded after so many seconds without an entry of this run;
+            default: half the time between keepalives, so that a caller that sends one whenever
+            it had nothing to send for that long is never silent for the whole of it.
+
+    Raises:
+        SessionGone: If the session is deleted.
+        CursorInvalid: If `after` is not in the log any more.
+        EngineUnavailable: If the store failed.
+    """
+    loop = asyncio.get_running_loop()
+    quiet = services.settings.keepalive_s / 2 if idle is None else idle
+    last = place.segments[-1]
+    position = last if after is None else after
+    spoke_at = loop.time()
+    entries = follow(services.manager.engine, place.session_id, position, idle=quiet)
+    async with aclosing(entries) as batches:
+        async for batch in batches:
+            mine: list[Entry] = []
+            ended = False
+            for entry in batch:
+                kind, run_id = entry.encoded(_head)
+                if run_id != place.run_id:
+                    continue
+                mine.append(entry)
+                if ended := kind in ENDS and entry.seq > last.seq:
+                    break
+            if mine or loop.time() - spoke_at >= quiet:
+                spoke_at = loop.time()
+                yield mine
+            if ended:
+                return
+
+
+async def run_of(services: Services, ack: Ack) -> RunPlace:
+    """Return the run that a command was about, with the stretch that the command began as the last.
+
+    Raises:
+        SessionUnknown, SessionGone: If the session is not there any more.
+        RunUnknown: If the command was about no run.
+    """
+    at = Position.parse(ack.cursor)
+    run_id = ack.run_id or ""
+    try:
+        place = await services.manager.run(ack.session_id, run_id)
+    except RunUnknown:
+        if not run_id:
+            raise
+        # It waited in the queue and was cancelled there: its end is in the log, and all there is.
+        return RunPlace(ack.session_id, run_id, "", "cancelled", (at,))
+    segments = tuple(segment for segment in place.segments if segment.seq < at.seq)
+    return replace(place, segments=segments or (at,))
