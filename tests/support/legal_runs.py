@@ -337,8 +337,7 @@ class _Run:
         telling = self._speaker()
         while (said := next(telling, None)) is not None:
             if isinstance(said, _Pause):
-                self.say(*_pause(self.story, self.open_now, self.path))
-                if isinstance(self.events[-1], RunCancelled):
+                if not self._pause():
                     return self.events
                 continue
             self.say(said)
@@ -397,6 +396,46 @@ class _Run:
         if story.chance(0.01):
             steered = Message(role="user", content="and this", message_id=story.new("msg"))
             self.say(InputSteered(run_id=story.run_id, message=steered))
+
+    def _pause(self) -> bool:
+        """All that works waits for a human; False if the run is cancelled instead of going on."""
+        story, run_id, open_now = self.story, self.story.run_id, self.open_now
+        supersteps = list(open_now.supersteps.values())
+        nodes, agents = list(open_now.nodes.values()), list(open_now.agents.values())
+        waits = ErrorInfo(code="interrupted", message="it waits for a human")
+        # What works at a node that waits is closed for the time being, and begins again.
+        self.say(
+            *(
+                AgentCompleted(run_id=run_id, path=agent.path, agent=agent.agent, step=agent.step)
+                for agent in reversed(agents)
+            ),
+            *(
+                NodeFailed(run_id=run_id, path=node.path, node=node.node, error=waits)
+                for node in nodes
+            ),
+            *(
+                SuperstepCompleted(
+                    run_id=run_id, path=step.path, index=step.index, nodes=step.nodes
+                )
+                for step in supersteps
+            ),
+            RunInterrupted(
+                run_id=run_id, path=self.path, reason="approval", pending=tuple(open_now.approvals)
+            ),
+        )
+        if story.chance(0.2):
+            cancelled = RunCancelled(run_id=run_id, path=self.path, reason="cancel")
+            self.say(*open_now.closing(STOPPED), cancelled)
+            return False
+        how = story.random.choice(["approved", "edited", "rejected"])
+        self.say(
+            *_decided(open_now, how),
+            RunResumed(run_id=run_id, from_seq=1),
+            *supersteps,
+            *nodes,
+            *agents,
+        )
+        return True
 
     def _taken_over(self) -> None:
         run_id, open_now = self.story.run_id, self.open_now
@@ -460,43 +499,6 @@ def _decided(open_now: Boundaries, how: str) -> list[Event]:
             )
         )
     return events
-
-
-def _pause(story: _Story, open_now: Boundaries, path: tuple[str, ...]) -> list[Event]:
-    """All that works waits for a human: the run is interrupted, and goes on, or is cancelled."""
-    pending = tuple(open_now.approvals)
-    # A node that waits is closed for the time being, and begins again.
-    nodes = [
-        NodeFailed(
-            run_id=story.run_id,
-            path=node.path,
-            node=node.node,
-            error=ErrorInfo(code="interrupted", message="it waits for a human"),
-        )
-        for node in open_now.nodes.values()
-    ]
-    agents = [
-        AgentCompleted(run_id=story.run_id, path=agent.path, agent=agent.agent, step=agent.step)
-        for agent in reversed(open_now.agents.values())
-    ]
-    steps = [
-        SuperstepCompleted(run_id=story.run_id, path=step.path, index=step.index, nodes=step.nodes)
-        for step in open_now.supersteps.values()
-    ]
-    interrupted = RunInterrupted(run_id=story.run_id, path=path, reason="approval", pending=pending)
-    before: list[Event] = [*agents, *nodes, *steps, interrupted]
-    if story.chance(0.2):
-        cancelled = RunCancelled(run_id=story.run_id, path=path, reason="cancel")
-        return [*before, *_decided(open_now, "expired"), cancelled]
-    how = story.random.choice(["approved", "edited", "rejected"])
-    after: list[Event] = [
-        *_decided(open_now, how),
-        RunResumed(run_id=story.run_id, from_seq=1),
-        *(opened.model_copy() for opened in open_now.supersteps.values()),
-        *(opened.model_copy() for opened in open_now.nodes.values()),
-        *(opened.model_copy() for opened in open_now.agents.values()),
-    ]
-    return before + after
 
 
 def entries_of(events: Sequence[Event], session_id: str = SESSION) -> list[Entry]:
