@@ -35,7 +35,7 @@ class RunName:
     Attributes:
         session_id: Whose run.
         run_id: Which.
-        segment: Which of its stretches, from 0; each pause for a human begins a new one.
+        segment: Which of its segments, from 0; each pause for a human ends one.
     """
 
     session_id: str

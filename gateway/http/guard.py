@@ -9,6 +9,7 @@ his own name (DNS rebinding).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _METHODS = "GET, POST, PUT, DELETE"
 _HEADERS = "Content-Type, Idempotency-Key, Last-Event-ID"
+_HEADER_LIST = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2048}", re.ASCII)
 _PREFLIGHT_SECONDS = "600"
 
 
@@ -101,11 +103,16 @@ def guard(rules: Rules) -> Middleware:
         origin = request.headers.get("Origin")
         check(rules, host=request.headers.get("Host"), origin=origin)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            wanted = request.headers.get("Access-Control-Request-Headers", "")
             return web.Response(
                 status=204,
                 headers={
                     "Access-Control-Allow-Methods": _METHODS,
-                    "Access-Control-Allow-Headers": _HEADERS,
+                    # The SDKs of other protocols send dozens of headers of their own. The origin
+                    # was allowed, so it may send what it likes.
+                    "Access-Control-Allow-Headers": (
+                        wanted if _HEADER_LIST.fullmatch(wanted) else _HEADERS
+                    ),
                     "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
                 },
             )
@@ -123,6 +130,7 @@ def share_with(
         origin = request.headers.get("Origin")
         if origin is not None and origin in rules.origins:
             response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "*"
             response.headers["Vary"] = "Origin"
 
     return share

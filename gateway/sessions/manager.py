@@ -41,7 +41,7 @@ class RunPlace:
 
     Attributes:
         segments: Right before its input, and right before each time that it went on after a
-            pause. From one of these a reader sees all of that stretch.
+            pause. What lies between is a segment of it.
     """
 
     session_id: str

@@ -69,7 +69,7 @@ class RunState(_State):
         nodes: The nodes of a graph, by the path and name of each, in the order in which they
             began.
         visits: How many messages the session had when each of these began in its superstep.
-        segments: Where in the log each stretch of it begins, as cursors: right before its input,
+        segments: Where in the log its segments begin, as cursors: right before its input,
             and right before each time that it went on after a pause.
         journal: What the run has done so far, as it needs it in order to go on
             (`runtime.journal`). A cancelled or failed run keeps it for the run that continues it.

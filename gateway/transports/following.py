@@ -43,13 +43,13 @@ async def follow_run(
 ) -> AsyncGenerator[Sequence[Entry]]:
     """Yield the run's own entries, in order, up to its end or pause; then return.
 
-    Pauses that lie before its last stretch are passed: whoever starts at the beginning sees the
+    Pauses that lie before its last segment are passed: whoever starts at the beginning sees the
     whole run.
 
     Args:
         services: The server's parts.
         place: The run, as `SessionManager.run` gave it.
-        after: Where to start; default: where the last stretch began.
+        after: Where to start; default: where the last segment began.
         idle: An empty batch is yielded after so many seconds without an entry of this run;
             default: half the time between keepalives, so that a caller that sends one whenever
             it had nothing to send for that long is never silent for the whole of it.
@@ -84,7 +84,7 @@ async def follow_run(
 
 
 async def run_of(services: Services, ack: Ack) -> RunPlace:
-    """Return the run that a command was about, with the stretch that the command began as the last.
+    """Return the run that a command was about, with the segment that the command began as the last.
 
     Raises:
         SessionUnknown, SessionGone: If the session is not there any more.

@@ -86,7 +86,7 @@ async def stream_run(
     *,
     after: Position | None = None,
 ) -> web.StreamResponse:
-    """Answer with a run, from its last stretch's beginning (or `after`) to its end or next pause.
+    """Answer with a run, from the beginning of its last segment (or `after`) to its end or next pause.
 
     Raises:
         ShuttingDown: If the server is stopping, before anything was sent.

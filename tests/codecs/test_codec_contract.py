@@ -17,7 +17,7 @@ from gateway.log.serde import load
 from runtime.boundaries import Boundaries
 from runtime.events import RUN_ENDS, ErrorInfo, Event
 from tests.support.codecs import CASES, Case
-from tests.support.legal_runs import Stretch, legal_log, stretches
+from tests.support.legal_runs import Segment, legal_log, segments_of
 
 EVERY_TYPE = frozenset(kind.model_fields["type"].default for kind in get_args(get_args(Event)[0]))
 OUTSIDE_RUNS = frozenset({"session.created", "session.closed"})
@@ -27,8 +27,8 @@ all_codecs = pytest.mark.parametrize("case", CASES, ids=[case.name for case in C
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def corpus() -> list[Stretch]:
-    return [part for log in logs() for part in stretches(log)]
+def corpus() -> list[Segment]:
+    return [part for log in logs() for part in segments_of(log)]
 
 
 def logs() -> list[list[Event]]:
@@ -68,10 +68,10 @@ def test_the_random_logs_close_what_they_open() -> None:
 @given(random=st.randoms(use_true_random=False))
 def test_every_legal_run_is_told_in_legal_order(case: Case, random: Random) -> None:
     log = legal_log(random)
-    for part in stretches(log):
+    for part in segments_of(log):
         case.check(flat(tell(case.codec, part.entries)), False)
     if case.whole:
-        for part in stretches(log, whole=True):
+        for part in segments_of(log, whole=True):
             case.check(flat(tell(case.codec, part.entries)), False)
 
 
@@ -81,7 +81,7 @@ def test_every_legal_run_is_told_in_legal_order(case: Case, random: Random) -> N
 def test_a_stream_that_is_cut_anywhere_says_so_in_legal_order(
     case: Case, random: Random, data: st.DataObject
 ) -> None:
-    part = data.draw(st.sampled_from(stretches(legal_log(random))))
+    part = data.draw(st.sampled_from(segments_of(legal_log(random))))
     length = data.draw(st.integers(0, len(part.entries) - 1))
     projection = Projection(case.codec, bare)
     for entry in part.entries[:length]:

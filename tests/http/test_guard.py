@@ -104,6 +104,13 @@ async def test_an_allowed_origin_may_read_the_answers_and_the_streams() -> None:
             assert response.status == 204
             assert response.headers["Access-Control-Allow-Origin"] == origin
             assert "Content-Type" in response.headers["Access-Control-Allow-Headers"]
+        asked = preflight | {"Access-Control-Request-Headers": "authorization,x-stainless-lang"}
+        async with site.http.options("/v1/models", headers=asked) as response:
+            allowed = response.headers["Access-Control-Allow-Headers"]
+            assert allowed == "authorization,x-stainless-lang"
+        odd = preflight | {"Access-Control-Request-Headers": "x;y"}
+        async with site.http.options("/v1/models", headers=odd) as response:
+            assert "x;y" not in response.headers["Access-Control-Allow-Headers"]
         path = f"/v1/sessions/{session_id}/events"
         async with site.http.get(path, headers={"Origin": origin}) as response:
             assert response.headers["Access-Control-Allow-Origin"] == origin

@@ -27,7 +27,7 @@ class Case:
         codec: It.
         check: The order rules of its protocol.
         silent: The types of events that never make a message, knowingly.
-        whole: Whether a stream may also tell all stretches of a run, with the pauses between.
+        whole: Whether a stream may also tell all segments of a run, with the pauses between.
     """
 
     name: str

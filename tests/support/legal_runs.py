@@ -70,7 +70,7 @@ from runtime.events import (
 )
 from runtime.messages import Message, ToolCall, Usage
 
-__all__ = ["Stretch", "entries_of", "legal_log", "stretches"]
+__all__ = ["Segment", "entries_of", "legal_log", "segments_of"]
 
 SESSION = "ses_story"
 PIECES = ("Hel", "lo ", "wörld", "\n", '"', "[DONE]", "\u2028", "🌊", "{}", "data: x\n\n")
@@ -515,7 +515,7 @@ def entries_of(events: Sequence[Event], session_id: str = SESSION) -> list[Entry
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """What a client gets that follows a run, from an input or a resumption to the next end."""
 
     run_id: str
@@ -525,8 +525,8 @@ class Stretch:
 _ENDS = (RunCompleted, RunFailed, RunCancelled, RunInterrupted)
 
 
-def stretches(events: Sequence[Event], *, whole: bool = False) -> list[Stretch]:
-    """Cut a log into the streams of its runs: one for each stretch, or one for each whole run."""
+def segments_of(events: Sequence[Event], *, whole: bool = False) -> list[Segment]:
+    """Cut a log into the streams of its runs: one for each segment, or one for each whole run."""
     entries = entries_of(events)
     runs: dict[str, list[list[Entry]]] = {}
     for entry, event in zip(entries, events, strict=True):
@@ -537,10 +537,10 @@ def stretches(events: Sequence[Event], *, whole: bool = False) -> list[Stretch]:
         parts[-1].append(entry)
         if isinstance(event, RunInterrupted):
             parts.append([])
-    found: list[Stretch] = []
+    found: list[Segment] = []
     for run_id, parts in runs.items():
         told = [part for part in parts if part]
         if whole:
             told = [[entry for part in told for entry in part]]
-        found += [Stretch(run_id, tuple(part)) for part in told]
+        found += [Segment(run_id, tuple(part)) for part in told]
     return found
