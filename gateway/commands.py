@@ -14,10 +14,12 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from gateway.errors import CommandMalformed
+from runtime.history import check_imported
 from runtime.messages import ClientTool, Message
 
 __all__ = [
@@ -132,7 +134,7 @@ class Cancel(_Command):
 class ApprovalDecision(_Asked):
     """What a human says to one approval. `arguments` (an object or JSON text) is for `edit`.
 
-    `answer`, with a `result`, is for calls of the client's own tools.
+    `answer`, with a `result` that is any JSON value, is for calls of the client's own tools.
     """
 
     approval_id: str
@@ -142,9 +144,11 @@ class ApprovalDecision(_Asked):
     result: Any = None
 
     @model_validator(mode="after")
-    def _edit_has_arguments(self) -> ApprovalDecision:
+    def _what_goes_with_it(self) -> ApprovalDecision:
         if (self.decision == "edit") != (self.arguments is not None):
             raise ValueError("`arguments` goes with `edit`, and only with it")
+        if (self.decision == "answer") != ("result" in self.model_fields_set):
+            raise ValueError("`result` goes with `answer`, and only with it")
         return self
 
     @property
@@ -187,6 +191,12 @@ class CreateSession(_Asked):
     agent: str | None = None
     metadata: Mapping[str, Any] = Field(default_factory=dict)
     history: tuple[Message, ...] = ()
+
+    @field_validator("history")
+    @classmethod
+    def _well_formed(cls, history: tuple[Message, ...]) -> tuple[Message, ...]:
+        check_imported(history)
+        return history
 
 
 class Ack(BaseModel):

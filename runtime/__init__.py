@@ -63,7 +63,7 @@ from runtime.errors import (
     ToolUnknown,
 )
 from runtime.events import EVENT, RUN_ENDS, ErrorInfo, Event
-from runtime.messages import Message, ToolCall, Usage
+from runtime.messages import ClientTool, Message, ToolCall, Usage
 from runtime.models import FallbackModel, Model, ModelRequest, Pause, ScriptedModel
 from runtime.registry import Registry, ServedAgent, get_agent, set_default_registry
 from runtime.retry import RetryPolicy
@@ -90,6 +90,7 @@ __all__ = [
     "BudgetExceeded",
     "CancelToken",
     "Change",
+    "ClientTool",
     "Decision",
     "Deny",
     "Emit",

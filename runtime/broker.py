@@ -6,8 +6,10 @@ subscriber that is too slow is told exactly what it missed.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from weakref import WeakSet
 
 from pydantic import BeforeValidator, Field
@@ -16,10 +18,19 @@ from runtime.feed import KEEP, Cursor, Feed, Gap
 from runtime.messages import Frozen
 from runtime.plain import plain
 
+if TYPE_CHECKING:
+    from runtime.event_source import Handler
+
 __all__ = ["GAP", "Broker", "BrokerEvent", "Subscription"]
 
 GAP = "stream.gap"
 """The type of the event that says what a subscriber missed; its data has `first` and `last`."""
+
+KEEPALIVE_SECONDS = 15.0
+"""A silent stream gets a comment this often; common proxies cut after 60 s of silence."""
+
+SEND_SECONDS = 10.0
+"""A client that takes nothing for this long is cut off."""
 
 
 def _json(data: Any) -> Any:
@@ -37,12 +48,20 @@ class BrokerEvent(Frozen):
     type: Annotated[str, Field(pattern=r"\A[^\r\n\x00]*\z")]
     data: Annotated[Any, BeforeValidator(_json)] = None
 
+    @cached_property
+    def text(self) -> str:
+        """Its JSON in one line, made once for all who are sent it."""
+        return self.model_dump_json()
+
 
 class Broker:
     """Hands each published event to all who had subscribed by then, in order.
 
     It is an `Emitter` too. `publish` and `emit` may be called from any thread, all else from the
     event loop.
+
+    Attributes:
+        epoch: Another one for each broker: the numbers of its events mean nothing to others.
     """
 
     def __init__(self, keep: int = KEEP) -> None:
@@ -51,6 +70,7 @@ class Broker:
         Args:
             keep: How many events a subscriber may be behind before it misses some.
         """
+        self.epoch = secrets.token_hex(4)
         self._feed: Feed[BrokerEvent] = Feed(keep)
         # Weak: a subscription is only a place in the feed, and one that is forgotten is over.
         self._subscriptions: WeakSet[Subscription] = WeakSet()
@@ -59,6 +79,11 @@ class Broker:
     def subscriber_count(self) -> int:
         """How many subscriptions have not ended."""
         return len(self._subscriptions)
+
+    @property
+    def tail(self) -> int:
+        """The number of the last event that was published, counted from 1."""
+        return self._feed.tail
 
     @property
     def closed(self) -> bool:
@@ -99,6 +124,38 @@ class Broker:
         for subscription in list(self._subscriptions):
             if subscription.client_id == client_id:
                 subscription.close()
+
+    def sse_handler(
+        self,
+        client_id: str | None = None,
+        *,
+        keepalive: float = KEEPALIVE_SECONDS,
+        send_timeout: float = SEND_SECONDS,
+    ) -> Handler:
+        """Return a handler of aiohttp that streams what is published to an `EventSource`.
+
+            app.router.add_get("/events", broker.sse_handler("client-123"))
+
+            async def stop(app):  # else the server waits for its streams before it stops
+                broker.close()
+
+            app.on_shutdown.append(stop)
+
+        A frame is `id: epoch.seq` and `data: {"type":…,"data":…}`; `?named=1` adds `event: <type>`.
+        A client that comes back with its `Last-Event-ID`, or `?last_event_id=`, gets what it missed,
+        as far as it is kept; a `stream.gap` says what is not, and has neither `first` nor `last`
+        where the client had listened to a broker that is no more.
+
+        Args:
+            client_id: By which `unsubscribe` knows all who ask; without it, each names itself in the
+                path, as `{client_id}`, or as `?client_id=`, and gets 400 if it does not.
+            keepalive: Seconds between comments.
+            send_timeout: Seconds after which a client that takes nothing is cut off. It may come
+                back.
+        """
+        from runtime.event_source import handler  # noqa: PLC0415 - most brokers serve no HTTP
+
+        return handler(self, client_id, keepalive=keepalive, send_timeout=send_timeout)
 
     def close(self) -> None:
         """End all subscriptions, after what was published so far. Safe to call twice."""

@@ -30,12 +30,12 @@ class ClientTool(Frozen):
     """A tool that the client has: a model may call it, and the client says what came of it.
 
     Attributes:
-        name: What the model calls it by.
+        name: What the model calls it by: 1 to 64 letters, digits, `_` and `-`, as for any tool.
         description: What it is for, in the words that the model reads.
-        parameters: The JSON Schema of its arguments.
+        parameters: The JSON Schema of its arguments; the model is given it as it is.
     """
 
-    name: str = Field(min_length=1, max_length=128)
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     description: str = ""
     parameters: Mapping[str, Any] = Field(default_factory=lambda: {"type": "object"})
 

@@ -22,7 +22,7 @@ from runtime.events import (
     RunInterrupted,
 )
 from runtime.history import pending_calls
-from runtime.journal import at, below
+from runtime.journal import at, below, spoken_below
 from runtime.messages import Message, Usage
 from runtime.runnable import Runnable, RunOptions
 from runtime.scope import Scope
@@ -76,6 +76,7 @@ async def run_below(
     """
     path = (*scope.path, part or runnable.name)
     outer = scope.request
+    aside = spoken_below(path)
     journal = below(outer.journal, path)
     done = Transcript.of(at(journal, path), history=history, path=path)
     request = replace(
@@ -93,6 +94,8 @@ async def run_below(
         journal=journal,
         save=None,
         cancel=None,  # it is part of a step of the outer run, and a step is finished
+        instructions=None if aside else outer.instructions,
+        tools=() if aside else outer.tools,
     )
     end: Event | None = None
 

@@ -22,7 +22,7 @@ from runtime.streaming import Input, Options, checked_options, conversation
 
 __all__ = ["Registry", "ServedAgent", "get_agent", "set_default_registry"]
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?")
 _logger = logging.getLogger(__name__)
 
 
@@ -117,11 +117,13 @@ class Registry:
         """Add one.
 
         Raises:
-            ValueError: If its name is taken, or is not 1 to 64 letters, digits, `_` and `-`.
+            ValueError: If its name is taken, or is not 1 to 64 letters, digits, `_` and `-`, with at most
+                one dot between them: `support.triage`.
         """
         if not _NAME.fullmatch(runnable.name):
             raise ValueError(
-                f"name {runnable.name!r}: 1 to 64 letters, digits, '_' and '-' are allowed"
+                f"name {runnable.name!r}: 1 to 64 letters, digits, '_' and '-' are allowed, "
+                "and one dot between them"
             )
         if runnable.name in self._runnables:
             raise ValueError(f"the name {runnable.name!r} is registered already")

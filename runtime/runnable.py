@@ -6,19 +6,29 @@ An agent and a graph look the same from outside. They are given a `RunRequest` a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from runtime.cancel import CancelToken
 from runtime.checkpoint import Checkpoint
-from runtime.events import Event
+from runtime.events import ApprovalRequested, Event
 from runtime.messages import ClientTool, Message, Usage
 
-__all__ = ["Composite", "Decision", "Emit", "RunOptions", "RunRequest", "Runnable", "ToolInfo"]
+__all__ = [
+    "ChecksTools",
+    "Composite",
+    "Decision",
+    "DecisionKind",
+    "Emit",
+    "RunOptions",
+    "RunRequest",
+    "Runnable",
+    "ToolInfo",
+]
 
 Emit = Callable[[Event], Awaitable[None]]
 """Reports one event. Returns once it is in the log; text deltas may return earlier, and be merged.
@@ -48,7 +58,8 @@ class RunOptions(BaseModel):
     )
 
 
-_KINDS = ("approved", "rejected", "edited", "expired", "answered")
+DecisionKind = Literal["approved", "rejected", "edited", "expired", "answered"]
+_KINDS: tuple[DecisionKind, ...] = get_args(DecisionKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Decision:
         result: For `answered`: what came of a call of the client's own tool.
     """
 
-    kind: Literal["approved", "rejected", "edited", "expired", "answered"]
+    kind: DecisionKind
     message: str | None = None
     arguments: str | None = None
     result: Any = None
@@ -70,6 +81,21 @@ class Decision:
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise ValueError(f"a decision is one of {', '.join(_KINDS)}, and not {self.kind!r}")
+
+    def check(self, asked: ApprovalRequested) -> None:
+        """Return if this settles what was asked.
+
+        Raises:
+            ValueError: If a result is wanted and this is none, or it is one and none is wanted.
+        """
+        wanted = asked.wants == "result"
+        if wanted and self.kind in {"approved", "edited"}:
+            raise ValueError(
+                f"approval {asked.approval_id!r} waits for what came of a call of {asked.tool!r}, "
+                f"and not for a decision: it is answered or rejected, and cannot be {self.kind}"
+            )
+        if not wanted and self.kind == "answered":
+            raise ValueError(f"approval {asked.approval_id!r} waits for a decision, not a result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +136,11 @@ class RunRequest:
             in order to go on: the events of `runtime.journal.JOURNALED`, at any depth, in order.
         save: For a graph: keeps a checkpoint after each superstep.
         cancel: Where to look whether the run is to stop after its current step.
-        instructions: In addition to the agent's own, for this run.
-        tools: The client's, which the model may call; each call pauses the run until the client
-            has answered it.
+        instructions: For this run, in addition to those of whoever speaks in its conversation: the
+            agent, those that it hands over to, those that are nodes of the graph. Agents that are
+            called as tools speak to their callers, and are not told.
+        tools: The client's, which the models of the same agents may call; each call pauses the run
+            until the client has answered it.
     """
 
     run_id: str
@@ -182,3 +210,15 @@ class Composite(Protocol):
     @property
     def parts(self) -> tuple[Runnable, ...]:
         """Agents and graphs that may run in its runs; not those that are only below them."""
+
+
+@runtime_checkable
+class ChecksTools(Protocol):
+    """An optional power of a runnable: to refuse tools of a client's before a run begins."""
+
+    def check_tools(self, tools: Sequence[ClientTool]) -> None:
+        """Return if a run may have these tools.
+
+        Raises:
+            ToolsRefused: If it takes none, or a name is that of a tool of its own.
+        """

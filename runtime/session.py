@@ -19,7 +19,7 @@ from runtime.agent import Agent
 from runtime.cancel import CancelToken
 from runtime.errors import NoResultError, RuntimeFault, SessionBusy
 from runtime.events import Event
-from runtime.messages import Frozen, Message
+from runtime.messages import ClientTool, Frozen, Message
 from runtime.models.base import Model
 from runtime.report import new_id
 from runtime.run_stream import RunStream
@@ -31,6 +31,7 @@ from runtime.streaming import (
     RunHandle,
     RunResult,
     checked_options,
+    checked_tools,
     conversation,
 )
 from runtime.tools import Tool
@@ -132,6 +133,8 @@ class Session:
         options: Options = None,
         cancel: CancelToken | None = None,
         timeout: float | None = None,
+        instructions: str | None = None,
+        tools: Sequence[ClientTool] = (),
     ) -> RunStream[ModelEvent]:
         """Prepare the next turn, which begins when it is consumed; see `runtime.streaming`.
 
@@ -139,13 +142,16 @@ class Session:
             options: For this turn.
             cancel: Stops it.
             timeout: Seconds that it may take.
+            instructions: For this turn, in addition to the agent's own.
+            tools: Tools whose calls the program carries out itself in this turn.
 
         Raises:
             SessionBusy: If a turn is under way, or was prepared and is neither consumed nor closed.
             RuntimeFault: If nothing was sent, or the session is closed.
             OptionsRefused: If an option is unknown or out of range.
+            ToolsRefused: If the agent takes no such tools, or has a tool of such a name.
         """
-        return self._next(options, cancel, timeout).stream
+        return self._next(options, cancel, timeout, instructions, tools).stream
 
     def events(
         self,
@@ -153,9 +159,11 @@ class Session:
         options: Options = None,
         cancel: CancelToken | None = None,
         timeout: float | None = None,
+        instructions: str | None = None,
+        tools: Sequence[ClientTool] = (),
     ) -> RunStream[Event]:
         """Prepare the next turn as `stream` does, to see all that happens in it."""
-        return self._next(options, cancel, timeout).events
+        return self._next(options, cancel, timeout, instructions, tools).events
 
     async def prompt(
         self,
@@ -164,11 +172,13 @@ class Session:
         options: Options = None,
         cancel: CancelToken | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of the turn, not of this call
+        instructions: str | None = None,
+        tools: Sequence[ClientTool] = (),
     ) -> RunResult:
         """Send something, do the turn, and return its result; see `stream`."""
         self._check_free()
         self.send(input)
-        return await self._next(options, cancel, timeout).drain()
+        return await self._next(options, cancel, timeout, instructions, tools).drain()
 
     def resume(
         self,
@@ -240,7 +250,12 @@ class Session:
     # --- turns ---------------------------------------------------------------------------------
 
     def _next(
-        self, options: Options, cancel: CancelToken | None, timeout: float | None
+        self,
+        options: Options,
+        cancel: CancelToken | None,
+        timeout: float | None,
+        instructions: str | None,
+        tools: Sequence[ClientTool],
     ) -> RunHandle:
         self._check_free()
         if not self._queued:
@@ -251,6 +266,8 @@ class Session:
             options=checked_options(self.agent, options),
             timeout=timeout,
             cancel=cancel,
+            instructions=instructions,
+            tools=checked_tools(self.agent, tools),
         )
         turn: RunHandle = RunHandle(
             self.agent, request, before=lambda asked: self._begin(turn, asked), after=self._after

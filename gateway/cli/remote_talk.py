@@ -19,7 +19,12 @@ from runtime.runnable import Decision
 
 __all__ = ["RemoteTalk"]
 
-_DECISIONS = {"approved": "approve", "rejected": "reject", "edited": "edit"}
+_DECISIONS = {
+    "approved": "approve",
+    "rejected": "reject",
+    "edited": "edit",
+    "answered": "answer",
+}
 
 _DECIDED_BY_OTHERS = frozenset({"approval_resolved", "run_not_resumable", "run_active"})
 """Refusals of a decision that came too late."""
@@ -133,6 +138,7 @@ class RemoteTalk:
             {"approval_id": approval_id, "decision": _DECISIONS[decision.kind]}
             | ({"message": decision.message} if decision.message is not None else {})
             | ({"arguments": decision.arguments} if decision.arguments is not None else {})
+            | ({"result": decision.result} if decision.kind == "answered" else {})
             for approval_id, decision in decisions.items()
         ]
         command = {"type": "continue", "run_id": self._run_id, "decisions": decided}
@@ -229,4 +235,4 @@ def _restated(reset: Reset, run_id: str | None) -> Restated:
 
 
 def _own(message: Mapping[str, Any], run_id: str | None) -> bool:
-    return message["run_id"] == run_id and not spoken_below(message.get("path") or ())
+    return message.get("run_id") == run_id and not spoken_below(message.get("path") or ())

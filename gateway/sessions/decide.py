@@ -6,44 +6,50 @@ or stop once they are committed. Ids are given by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gateway.commands import ApprovalDecision, Cancel, Continue, Send
 from gateway.errors import (
     ApprovalAlreadyResolved,
     ApprovalUnknown,
+    CommandMalformed,
     RunActive,
     RunNotResumable,
     RunUnknown,
     SessionClosed,
+)
+from gateway.sessions.fold import apply
+from gateway.sessions.inputs import (
+    Input,
+    KindOf,
+    accepted_as,
+    input_of,
+    queued_as,
+    started_as,
 )
 from gateway.sessions.state import RunState, SessionState
 from runtime.events import (
     ApprovalResolved,
     ErrorInfo,
     Event,
-    InputAccepted,
     InputDequeued,
-    InputQueued,
     RunAttemptStarted,
     RunCancelled,
     RunFailed,
     RunInterrupted,
     RunResumed,
-    RunStarted,
     RunStopRequested,
 )
 from runtime.events import SessionClosed as SessionClosedEvent
 from runtime.failure import CANCELLED
-from runtime.messages import Message
+from runtime.runnable import DecisionKind
 
 __all__ = [
     "MAX_ATTEMPTS",
     "Decide",
     "Decided",
-    "KindOf",
     "NewIds",
     "cancel",
     "close",
@@ -59,10 +65,6 @@ MAX_ATTEMPTS = 3
 """A run that dies with its process this often is given up (delivery.md, b.7)."""
 
 TAKEN_OVER = ErrorInfo(code="taken_over", message="the server stopped in the middle of this")
-
-
-KindOf = Callable[[str], Literal["agent", "graph"]]
-"""Tells what the runnable of a name is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,80 +99,65 @@ def _check_open(state: SessionState) -> None:
         raise SessionClosed(state.session_id)
 
 
-def _started(
-    run_id: str, name: str, kind: str, options: dict[str, Any] | None, parent: str | None = None
-) -> RunStarted:
-    """Return the event that starts a run of an agent or a graph."""
-    return RunStarted(
-        run_id=run_id,
-        agent=name if kind == "agent" else None,
-        graph=name if kind == "graph" else None,
-        options=options,
-        parent_run_id=parent,
-        path=(name,),
-    )
-
-
 def send(state: SessionState, command: Send, ids: NewIds, kind_of: KindOf) -> Decided:
     """Start a run for a new input, or put it into the queue.
 
+    An input that goes back in the conversation ends a run that waits for a human.
+
     Raises:
+        CommandMalformed: If the session has a message of that id already, or none to go back to,
+            or no tool call that wants this result.
         RunActive: If a run is active and the policy is to be refused then.
         SessionClosed: If the session is closed.
     """
     _check_open(state)
-    message = Message(role="user", content=command.message_text, message_id=ids.message_id)
-    agent = command.agent or state.agent
-    options = dict(command.options) or None
-    if state.current is None:
-        accepted = InputAccepted(
-            run_id=ids.run_id,
-            message=message,
-            command_id=command.id,
-            policy=command.policy,
-            agent=agent,
-            options=options,
-            timeout=command.timeout,
-        )
-        started = _started(ids.run_id, agent, kind_of(agent), options)
-        return Decided((accepted, started), run_id=ids.run_id, begins=ids.run_id)
-    if command.policy == "reject":
-        raise RunActive(state.current)
-    queued = InputQueued(
+    run = RunState(
         run_id=ids.run_id,
-        command_id=command.id,
-        message=message,
-        position=len(state.queue) + 1,
-        agent=agent,
-        options=options,
+        agent=command.agent or state.agent,
+        options=command.options,
         timeout=command.timeout,
+        instructions=command.instructions,
+        tools=command.tools,
+        rewind_to=command.rewind_to,
     )
-    return Decided((queued,), run_id=ids.run_id)
+    message = input_of(state, command, ids.message_id)
+    given = Input(run, message, command.id, command.policy)
+    if state.current is None:
+        events = accepted_as(state, given, kind_of)
+        return Decided(events, run_id=run.run_id, begins=run.run_id)
+    gives_way = command.rewind_to is not None and state.status == "interrupted"
+    if command.policy == "reject" and (state.queue or not gives_way):
+        raise RunActive(state.current)
+    if not gives_way:
+        return Decided((queued_as(given, len(state.queue) + 1),), run_id=run.run_id)
+    cancelled = RunCancelled(run_id=state.current, reason="superseded", command_id=command.id)
+    over = end(state, (*state.open.closing(CANCELLED), cancelled), state.current, kind_of)
+    if over.begins is not None:  # others wait already, and come first
+        events = (*over.events, queued_as(given, len(state.queue)))
+        return replace(over, events=events, run_id=run.run_id)
+    events = (*over.events, *accepted_as(state, given, kind_of))
+    return replace(over, events=events, run_id=run.run_id, begins=run.run_id)
 
 
-def next_input(state: SessionState, kind_of: KindOf) -> Decided:
-    """Start the first input of the queue, if there is one."""
+def next_input(state: SessionState, kind_of: KindOf, after: Sequence[Event]) -> Decided:
+    """Start the first input of the queue, if there is one.
+
+    Args:
+        state: The session.
+        kind_of: Tells what the runnable of a name is.
+        after: Events that are appended before, and that the state does not have yet.
+    """
     if not state.queue:
         return Decided()
     item = state.queue[0]
     run = state.queued_runs[item.run_id]
-    options = dict(run.options) or None
-    return Decided(
-        (
-            InputDequeued(run_id=item.run_id, command_id=item.command_id, reason="started"),
-            InputAccepted(
-                run_id=item.run_id,
-                message=item.message,
-                command_id=item.command_id,
-                policy="enqueue",
-                agent=run.agent,
-                options=options,
-                timeout=run.timeout,
-            ),
-            _started(item.run_id, run.agent, kind_of(run.agent), options),
-        ),
-        begins=item.run_id,
-    )
+    if run.rewind_to is not None:  # what is said at the very end of a run is dropped, too
+        state = state.model_copy(deep=True)
+        for event in after:
+            apply(state, event)
+    dequeued = InputDequeued(run_id=item.run_id, command_id=item.command_id, reason="started")
+    started = accepted_as(state, Input(run, item.message, item.command_id, "enqueue"), kind_of)
+    return Decided((dequeued, *started), begins=item.run_id)
 
 
 def end(state: SessionState, events: tuple[Event, ...], run_id: str, kind_of: KindOf) -> Decided:
@@ -181,19 +168,22 @@ def end(state: SessionState, events: tuple[Event, ...], run_id: str, kind_of: Ki
     last, run = events[-1], state.runs.get(run_id)
     if isinstance(last, RunCancelled) and last.command_id is None and run is not None:
         events = (*events[:-1], last.model_copy(update={"command_id": run.stopping}))
-    following = next_input(state, kind_of)
+    following = next_input(state, kind_of, after=events)
     return Decided(events + following.events, run_id=run_id, begins=following.begins, ends=run_id)
 
 
 def pause(state: SessionState, interrupted: RunInterrupted) -> Decided:
-    """Let a run wait for a human; if all that it asks was settled meanwhile, it goes on at once."""
+    """Let a run wait for a human; if all that it asks was settled meanwhile, it goes on at once.
+
+    Then it did not pause, and no client is told that it did.
+    """
     run = state.runs[interrupted.run_id]
     pending = interrupted.pending
     answered = any(id_ in run.settled_early for id_ in pending)
     if not answered or any(id_ in state.approvals for id_ in pending):
         return Decided((interrupted,), run_id=run.run_id, ends=run.run_id)
     resumed = RunResumed(run_id=run.run_id, from_seq=state.seq)
-    return Decided((interrupted, resumed), run_id=run.run_id, begins=run.run_id, ends=run.run_id)
+    return Decided((resumed,), run_id=run.run_id, begins=run.run_id, ends=run.run_id)
 
 
 def fail(state: SessionState, run: RunState, error: ErrorInfo, kind_of: KindOf) -> Decided:
@@ -258,6 +248,7 @@ def continue_run(state: SessionState, command: Continue, ids: NewIds) -> Decided
 
     Raises:
         ApprovalUnknown, ApprovalAlreadyResolved: For a decision that settles nothing.
+        CommandMalformed: For a decision where a result is wanted, or the other way round.
         RunActive: If a run is running, and nothing was decided.
         RunNotResumable: If there is nothing to go on with, or approvals are still open.
         RunUnknown: If the named run is neither the interrupted nor the last one.
@@ -265,7 +256,7 @@ def continue_run(state: SessionState, command: Continue, ids: NewIds) -> Decided
     """
     _check_open(state)
     for decision in command.decisions:
-        _check_pending(state, decision.approval_id)
+        _check_decision(state, decision)
     run = state.current_run
     if run is not None and command.run_id not in {None, run.run_id}:
         raise RunUnknown(command.run_id or "")
@@ -278,19 +269,31 @@ def continue_run(state: SessionState, command: Continue, ids: NewIds) -> Decided
     return _go_on(state, command, ids)
 
 
-def _check_pending(state: SessionState, approval_id: str) -> None:
-    if approval_id in state.approvals:
-        return
-    settled = state.resolved.get(approval_id)
-    if settled is not None:
-        raise ApprovalAlreadyResolved(approval_id, settled.decision, settled.by)
-    raise ApprovalUnknown(approval_id)
+def _check_decision(state: SessionState, decision: ApprovalDecision) -> None:
+    approval_id = decision.approval_id
+    asked = state.approvals.get(approval_id)
+    if asked is None:
+        settled = state.resolved.get(approval_id)
+        if settled is not None:
+            raise ApprovalAlreadyResolved(approval_id, settled.decision, settled.by)
+        raise ApprovalUnknown(approval_id)
+    if asked.wants == "result" and decision.decision in {"approve", "edit"}:
+        raise CommandMalformed(
+            f"approval {approval_id!r} waits for what came of a call of the client's tool "
+            f"{asked.tool!r}: decide `answer` with a `result`, or `reject`"
+        )
+    if asked.wants is None and decision.decision == "answer":
+        raise CommandMalformed(
+            f"approval {approval_id!r} waits for a decision, not for a result: "
+            "`approve`, `reject` or `edit`"
+        )
 
 
-_DECIDED: Mapping[str, Literal["approved", "rejected", "edited"]] = {
+_DECIDED: Mapping[str, DecisionKind] = {
     "approve": "approved",
     "reject": "rejected",
     "edit": "edited",
+    "answer": "answered",
 }
 
 
@@ -320,13 +323,15 @@ def _resolved(command: Continue, run: RunState) -> tuple[Event, ...]:
             by=command.id,
             message=decision.message,
             arguments=decision.arguments_text,
+            result=decision.result,
         )
         for decision in decisions.values()
     )
 
 
 def _shown(decision: ApprovalDecision) -> Mapping[str, Any]:
-    return decision.model_dump(mode="json", exclude_none=True)
+    # What `approval.resolved` has in full is not said twice.
+    return decision.model_dump(mode="json", exclude_none=True, exclude={"result"})
 
 
 def _go_on(state: SessionState, command: Continue, ids: NewIds) -> Decided:
@@ -339,10 +344,10 @@ def _go_on(state: SessionState, command: Continue, ids: NewIds) -> Decided:
         raise RunNotResumable(
             f"the last run is {last.status}; only a cancelled or failed one goes on"
         )
-    started = _started(
+    event = started_as(
         ids.run_id, last.agent, last.kind, dict(last.options) or None, parent=last.run_id
     )
-    return Decided((started,), run_id=ids.run_id, begins=ids.run_id)
+    return Decided((event,), run_id=ids.run_id, begins=ids.run_id)
 
 
 def take_over(state: SessionState, run: RunState, kind_of: KindOf) -> Decided:

@@ -15,6 +15,7 @@ from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.sessions import nodes
 from gateway.sessions.deltas import is_delta
+from gateway.sessions.heard import hear, imported
 from gateway.sessions.snapshot import ApprovalView, MessageView, QueueView, ToolCallView
 from gateway.sessions.state import Resolution, RunState, SessionState, nested
 from runtime.events import (
@@ -22,6 +23,7 @@ from runtime.events import (
     ApprovalRequested,
     ApprovalResolved,
     Event,
+    HistoryRolledBack,
     InputAccepted,
     InputDequeued,
     InputQueued,
@@ -40,6 +42,7 @@ from runtime.events import (
     RunStarted,
     RunStopRequested,
     SessionClosed,
+    SessionCreated,
     ToolCompleted,
     ToolFailedEvent,
     ToolProgress,
@@ -78,9 +81,9 @@ def apply(state: SessionState, event: Event) -> None:
         state.open.note(event)
         return
     match event:
-        case SessionClosed():
-            state.closed = True
-        case InputAccepted() | InputQueued() | InputDequeued():
+        case SessionCreated() | SessionClosed():
+            _session(state, event)
+        case InputAccepted() | InputQueued() | InputDequeued() | HistoryRolledBack():
             _input(state, event)
         case RunStarted() | RunAttemptStarted() | RunResumed() | RunStopRequested():
             _begin(state, event)
@@ -106,6 +109,14 @@ def apply(state: SessionState, event: Event) -> None:
     state.open.note(event)
 
 
+def _session(state: SessionState, event: SessionCreated | SessionClosed) -> None:
+    match event:
+        case SessionCreated():
+            state.messages = imported(event.history or ())
+        case SessionClosed():
+            state.closed = True
+
+
 def _node(state: SessionState, event: nodes.NodeEvent) -> None:
     run = state.runs.get(event.run_id)
     if run is None:
@@ -125,17 +136,16 @@ def _remember(state: SessionState, event: Event) -> None:
         state.runs[event.run_id].journal.append(event)
 
 
-def _input(state: SessionState, event: InputAccepted | InputQueued | InputDequeued) -> None:
+def _input(
+    state: SessionState, event: InputAccepted | InputQueued | InputDequeued | HistoryRolledBack
+) -> None:
     match event:
+        case HistoryRolledBack():
+            dropped = set(event.message_ids)
+            state.messages = [m for m in state.messages if m.message_id not in dropped]
         case InputAccepted():
-            state.messages.append(
-                MessageView(
-                    message_id=event.message.message_id or "",
-                    role="user",
-                    text=event.message.content,
-                    run_id=event.run_id,
-                )
-            )
+            hear(state.messages, event.message, event.run_id)
+            state.heard = len(state.messages)
             state.runs[event.run_id] = _run_of(state, event)
         case InputQueued():
             state.queue.append(
@@ -147,7 +157,7 @@ def _input(state: SessionState, event: InputAccepted | InputQueued | InputDequeu
                 )
             )
             state.queued_runs[event.run_id] = _run_of(state, event).model_copy(
-                update={"status": "queued"}
+                update={"status": "queued", "rewind_to": event.rewind_to}
             )
         case InputDequeued():
             waiting = [item for item in state.queue if item.run_id != event.run_id]
@@ -164,6 +174,8 @@ def _run_of(state: SessionState, event: InputAccepted | InputQueued) -> RunState
         agent=event.agent or state.agent,
         options=event.options or {},
         timeout=event.timeout,
+        instructions=event.instructions,
+        tools=event.tools or (),
         segments=[str(state.position)],
     )
 
@@ -191,7 +203,8 @@ def _begin(
         case RunStopRequested():
             run.stopping = event.command_id
         case RunResumed():
-            run.segments.append(str(state.position))
+            if run.status == "interrupted":
+                run.segments.append(str(state.position))
     if not isinstance(event, RunStopRequested):
         run.settled_early = []  # whoever works now was told of them
     run.status = "running"
@@ -208,6 +221,7 @@ def _inherit(state: SessionState, run: RunState, parent_run_id: str) -> None:
         if message.incomplete:
             message.superseded = True
     if (parent := state.runs.get(parent_run_id)) is not None:
+        run.instructions, run.tools = parent.instructions, parent.tools
         run.journal = [event for event in parent.journal if _is_inherited(run, event)]
         parent.journal = []
         nodes.inherit_nodes(run, parent)
@@ -359,4 +373,5 @@ def _approval(state: SessionState, event: ApprovalRequested | ApprovalResolved) 
         by=event.by,
         message=event.message,
         arguments=event.arguments,
+        result=event.result,
     )

@@ -19,10 +19,12 @@ from gateway.sessions.ids import new_session_id
 from gateway.sessions.session import Session
 from gateway.sessions.snapshot import RunStatus, Snapshot
 from gateway.sessions.state import SessionState
+from gateway.sessions.writer import title_of
 from runtime.errors import AgentUnknown
 from runtime.events import SessionCreated
 from runtime.graph.command import END
 from runtime.graph.compiled import CompiledGraph
+from runtime.history import named
 from runtime.registry import Registry
 from runtime.runnable import Runnable
 
@@ -124,12 +126,16 @@ class SessionManager:
         except AgentUnknown as error:
             raise AgentNotFound(str(error)) from error
         session_id = asked.session_id or new_session_id()
+        history = named(asked.history)
+        created = SessionCreated(agent=agent, metadata=asked.metadata, history=history or None)
+        said = next((m.content for m in history if m.role == "user"), None)
         appended = await self.engine.append(
             Write(
                 session_id=session_id,
-                bodies=[dump(SessionCreated(agent=agent, metadata=asked.metadata))],
+                bodies=[dump(created)],
                 create=NewSession(agent, asked.metadata, digest(asked)),
                 status="idle",
+                title=None if said is None else title_of(said),
             )
         )
         return await self.snapshot(session_id), not appended.repeated
@@ -189,7 +195,7 @@ class SessionManager:
         await (await self._session(session_id)).leave(run_id)
 
     async def run(self, session_id: str, run_id: str | None = None) -> RunPlace:
-        """Return where in the log a run is, and how it stands.
+        """Return where in the log a run is, and how it stands; not behind what readers have seen.
 
         Args:
             session_id: Whose run.
@@ -199,7 +205,7 @@ class SessionManager:
             SessionUnknown, SessionGone: If there is no such session.
             RunUnknown: If it has no such run, or none at all yet.
         """
-        state = (await self._session(session_id)).state
+        state = await (await self._session(session_id)).settled()
         wanted = run_id or state.current or state.last or ""
         run = state.runs.get(wanted) or state.queued_runs.get(wanted)
         if run is None:

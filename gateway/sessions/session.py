@@ -20,10 +20,11 @@ from gateway.sessions.snapshot import Snapshot
 from gateway.sessions.state import RunState, SessionState, nested
 from gateway.sessions.writer import SessionWriter
 from runtime.cancel import CancelToken
-from runtime.errors import AgentUnknown
+from runtime.errors import AgentUnknown, ToolsRefused
 from runtime.events import ErrorInfo
 from runtime.registry import Registry
 from runtime.runnable import Runnable, RunRequest
+from runtime.streaming import checked_tools
 
 __all__ = ["Session"]
 
@@ -86,8 +87,12 @@ class Session:
 
     async def snapshot(self) -> Snapshot:
         """Return the session as clients see it, not behind anything that a reader has seen."""
+        return (await self.settled()).snapshot()
+
+    async def settled(self) -> SessionState:
+        """Return the fold of the log, not behind anything that a reader has seen."""
         await self._writer.settle()
-        return self.state.snapshot()
+        return self.state
 
     async def obey(self, command: Send | Cancel | Continue) -> Ack:
         """Obey a command, at most once however often it is sent.
@@ -116,6 +121,10 @@ class Session:
             known = ", ".join(sorted(runnable.options_type.model_fields))
             text = f"options: {explain(error)} (known options: {known})"
             raise CommandMalformed(text) from error
+        try:
+            checked_tools(runnable, command.tools)
+        except ToolsRefused as error:
+            raise CommandMalformed(f"tools: {error}") from error
 
     def _runnable(self, name: str) -> Runnable:
         try:
@@ -230,6 +239,8 @@ class Session:
             timeout=run.timeout,
             journal=tuple(run.journal),
             cancel=self._token,
+            instructions=run.instructions,
+            tools=run.tools,
         )
 
     async def _record_failure(self, claim: Fence, error: ErrorInfo) -> None:

@@ -54,6 +54,7 @@ class MessageView(_View):
     """A message of the conversation.
 
     Attributes:
+        run_id: The run that it belongs to; absent where it was said before, elsewhere.
         turn: Which model call of its run said it, from 1; absent for user messages.
         incomplete: It was stopped in the middle.
         superseded: It does not count: the step was cut off, and done anew.
@@ -65,7 +66,7 @@ class MessageView(_View):
     message_id: str
     role: Literal["user", "assistant"]
     text: str
-    run_id: str
+    run_id: str | None = None
     agent: str | None = None
     turn: int | None = None
     incomplete: bool | None = None
@@ -156,7 +157,11 @@ class OpenView(_View):
 
 
 class ApprovalView(_View):
-    """A question that waits for a human, about a tool call or a graph's node."""
+    """A question that waits for a human, about a tool call or a graph's node.
+
+    Attributes:
+        wants: `result` where a tool of the client's was called, and what came of it is waited for.
+    """
 
     approval_id: str
     run_id: str

@@ -6,7 +6,7 @@ is loaded from a snapshot and the entries after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -32,10 +32,10 @@ from runtime.boundaries import Boundaries
 from runtime.events import ErrorInfo, Event
 from runtime.history import failure_text, legal, result_text
 from runtime.journal import spoken_below
-from runtime.messages import Message, ToolCall, Usage
-from runtime.runnable import Decision
+from runtime.messages import ClientTool, Message, ToolCall, Usage
+from runtime.runnable import Decision, DecisionKind
 
-__all__ = ["Resolution", "RunState", "SessionState", "nested"]
+__all__ = ["Resolution", "RunState", "SessionState", "nested", "unanswered"]
 
 
 def nested(path: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -52,10 +52,11 @@ class Resolution(_State):
 
     run_id: str
     call_id: str | None
-    decision: str
+    decision: DecisionKind
     by: str | None = None
     message: str | None = None
     arguments: str | None = None
+    result: Any = None
 
 
 class RunState(_State):
@@ -63,6 +64,9 @@ class RunState(_State):
 
     Attributes:
         agent: The agent or the graph.
+        instructions: In addition to the agent's own.
+        tools: The client's.
+        rewind_to: While it is in the queue: which message, with all after it, will not count.
         turns: How many model steps its own agent has finished; 0 for a graph.
         stopping: The command that wants it to end after its current step.
         settled_early: Approvals that were settled while it was at work, which does not know it yet.
@@ -82,6 +86,9 @@ class RunState(_State):
     attempt: int = 1
     options: Mapping[str, Any] = {}
     timeout: float | None = None
+    instructions: str | None = None
+    tools: tuple[ClientTool, ...] = ()
+    rewind_to: str | None = None
     parent_run_id: str | None = None
     turns: int = 0
     usage: Usage = Usage()
@@ -114,6 +121,7 @@ class SessionState(_State):
         current: The run that is running or interrupted; at most one.
         last: The run that ended last.
         queue: Inputs that wait, in order.
+        heard: How many messages there were with the newest input.
         resolved: Settled approvals by id, so that a late decision can be told who was first.
     """
 
@@ -131,6 +139,7 @@ class SessionState(_State):
     queue: list[QueueView] = Field(default_factory=list)
     queued_runs: dict[str, RunState] = Field(default_factory=dict)
     messages: list[MessageView] = Field(default_factory=list)
+    heard: int = 0
     approvals: dict[str, ApprovalView] = Field(default_factory=dict)
     resolved: dict[str, Resolution] = Field(default_factory=dict)
     usage: Usage | None = None
@@ -181,6 +190,13 @@ class SessionState(_State):
                     return call
         return None
 
+    def before(self, message_id: str) -> list[MessageView]:
+        """Return what was said before a message; all there is if there is no such message."""
+        for place, message in enumerate(self.messages):
+            if message.message_id == message_id:
+                return self.messages[:place]
+        return self.messages
+
     def history(self) -> tuple[Message, ...]:
         """Return the conversation for the current run, its pending calls left open.
 
@@ -211,17 +227,16 @@ class SessionState(_State):
         run = self.current_run
         if run is None or run.kind == "agent":
             return self.messages
-        inputs = [place for place, said in enumerate(self.messages) if said.role == "user"]
-        return self.messages[: inputs[-1] + 1] if inputs else self.messages
+        return self.messages[: self.heard]
 
     def decisions(self, run_id: str) -> dict[str, Decision]:
         """Return what humans said: to tool calls by call id, to a graph by approval id."""
-        kinds: dict[str, Any] = {"approved": "approved", "rejected": "rejected", "edited": "edited"}
         return {
             settled.call_id or approval_id: Decision(
-                kind=kinds.get(settled.decision, "expired"),
+                kind=settled.decision,
                 message=settled.message,
                 arguments=settled.arguments,
+                result=settled.result,
             )
             for approval_id, settled in self.resolved.items()
             if settled.run_id == run_id
@@ -244,6 +259,13 @@ class SessionState(_State):
             created_at=timestamp(self.created_at),
             metadata=self.metadata,
         )
+
+
+def unanswered(messages: Sequence[MessageView]) -> tuple[str, ...]:
+    """Return the ids of the calls that a conversation ends with, and that nobody has answered."""
+    if not messages or messages[-1].path is not None:
+        return ()
+    return tuple(call.call_id for call in messages[-1].tool_calls if call.status == "ready")
 
 
 def _answers(view: MessageView) -> list[Message]:

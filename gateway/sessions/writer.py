@@ -18,14 +18,15 @@ from gateway.errors import CommandConflict, EngineUnavailable, Fenced, GatewayEr
 from gateway.log.engine import Answer, Appended, Engine, Fence, SessionStatus, Write
 from gateway.log.serde import dump, load
 from gateway.sessions import decide
-from gateway.sessions.decide import Decide, Decided, KindOf
+from gateway.sessions.decide import Decide, Decided
 from gateway.sessions.deltas import DeltaBuffer, is_delta
 from gateway.sessions.fold import fold
 from gateway.sessions.ids import new_nonce
+from gateway.sessions.inputs import KindOf
 from gateway.sessions.state import SessionState
 from runtime.events import RUN_ENDS, Event, InputAccepted, RunAttemptStarted, RunInterrupted
 
-__all__ = ["SessionWriter"]
+__all__ = ["SessionWriter", "title_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -306,8 +307,13 @@ class SessionWriter:
             return None
         for event in decided.events:
             if isinstance(event, InputAccepted):
-                return " ".join(event.message.content.split())[:TITLE_LENGTH]
+                return title_of(event.message.content)
         return None
+
+
+def title_of(text: str) -> str:
+    """Return what a session is called in the list whose first input this is."""
+    return " ".join(text.split())[:TITLE_LENGTH]
 
 
 def _nothing(state: SessionState) -> Decided:

@@ -8,7 +8,9 @@ from typing import Literal
 
 from runtime.adapters.speaking import Speaker
 from runtime.conduct import conduct, shortest
+from runtime.errors import ToolsRefused
 from runtime.events import Event, RunInterrupted
+from runtime.messages import ClientTool
 from runtime.report import Reporter
 from runtime.runnable import Emit, RunOptions, RunRequest, ToolInfo
 
@@ -54,6 +56,17 @@ class Adapter(ABC):
         """Return the tools that are known before it runs."""
         return ()
 
+    def check_tools(self, tools: Sequence[ClientTool]) -> None:
+        """Refuse tools of a client's: the other framework decides which tools its agents have.
+
+        Raises:
+            ToolsRefused: If there are any.
+        """
+        if tools:
+            raise ToolsRefused(
+                f"agent {self.name!r} is of another framework and takes no tools of clients"
+            )
+
     async def aclose(self) -> None:  # noqa: B027 - it is meant to do nothing
         """Do nothing: what is adapted, and its connections, are their maker's to close."""
 
@@ -66,6 +79,7 @@ class Adapter(ABC):
 
         async def work() -> Sequence[Event]:
             nonlocal waits
+            self.check_tools(request.tools)
             last = await self._run(request, speaker)
             waits = isinstance(last[-1], RunInterrupted)
             return last

@@ -229,7 +229,8 @@ async def _ask(state: StateSnapshot, speaker: Speaker) -> list[str]:
 def _take(request: RunRequest) -> Any:
     if request.state is not None:
         return dict(request.state)
-    return {"messages": [_message(message) for message in legal(request.history)]}
+    told = [] if request.instructions is None else [SystemMessage(request.instructions)]
+    return {"messages": [*told, *(_message(message) for message in legal(request.history))]}
 
 
 def _message(message: Message) -> AnyMessage:

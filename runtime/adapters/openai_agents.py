@@ -205,7 +205,10 @@ class OpenAIAgentsAgent(Adapter):
         answered = any(call_id in request.decisions for call_id in waiting)
         if answered and not set(waiting) & request.started:
             return await self._resumed(request)
-        return input_items(await _doubted(request, waiting, speaker))
+        told = await _doubted(request, waiting, speaker)
+        if request.instructions is not None:
+            told.insert(0, Message(role="system", content=request.instructions))
+        return input_items(told)
 
     async def _resumed(self, request: RunRequest) -> RunState[Any]:
         kept = self._states.get(_key(request))

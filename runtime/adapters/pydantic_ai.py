@@ -116,6 +116,7 @@ class PydanticAIAgent(Adapter):
             async with self._agent.iter(
                 prompt,
                 output_type=self._output_type,
+                instructions=request.instructions,
                 message_history=message_history(history),
                 deferred_tool_results=answers,
                 deps=self._deps,

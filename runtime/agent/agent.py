@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -18,8 +18,9 @@ from runtime.agent.loop import Loop
 from runtime.agent.output import OutputFormat
 from runtime.agent.runnable_tool import runnable_tool
 from runtime.conduct import conduct, shortest
-from runtime.errors import OptionsRefused
+from runtime.errors import OptionsRefused, ToolsRefused
 from runtime.events import Event
+from runtime.messages import ClientTool
 from runtime.models.base import Model
 from runtime.report import Reporter
 from runtime.retry import RetryPolicy
@@ -126,6 +127,18 @@ class Agent:
         tools = (tool.info for tool in self.toolbox.values())
         return (*tools, *(handoff.info for handoff in self.handoffs_by_tool.values()))
 
+    def check_tools(self, tools: Sequence[ClientTool]) -> None:
+        """Return if a run may have these tools of a client's.
+
+        Raises:
+            ToolsRefused: If one has the name of a tool of this agent, or of one that it may hand
+                over to, which is offered the client's tools, too.
+        """
+        names = {tool.name for tool in tools}
+        for agent in self._speakers() if names else ():
+            if taken := [info.name for info in agent.tool_infos() if info.name in names]:
+                raise ToolsRefused(f"agent {agent.name!r} has a tool {taken[0]!r} of its own")
+
     async def aclose(self) -> None:
         """Let go of its model, and those of the agents it may hand over to. Safe to call twice."""
         for agent in self._reachable():
@@ -191,9 +204,18 @@ class Agent:
 
     def _reachable(self) -> list[Agent]:
         """Return all agents that may speak in its runs, itself first."""
+        return self._and_beyond(lambda agent: agent.parts)
+
+    def _speakers(self) -> list[Agent]:
+        """Return those of them that may have the conversation."""
+        return self._and_beyond(
+            lambda agent: [handoff.target for handoff in agent.handoffs_by_tool.values()]
+        )
+
+    def _and_beyond(self, ways_on: Callable[[Agent], Sequence[Runnable]]) -> list[Agent]:
         found = [self]
         for agent in found:  # which grows meanwhile
-            others = [part for part in agent.parts if isinstance(part, Agent)]
+            others = [other for other in ways_on(agent) if isinstance(other, Agent)]
             found += [other for other in dict.fromkeys(others) if other not in found]
         return found
 

@@ -18,7 +18,7 @@ import orjson
 
 from runtime.agent.aside import Aside
 from runtime.agent.hooks import Allow, Change, Deny, Hooks, Replace, RunContext, ToolUse
-from runtime.agent.plan import Doubt, Refuse, Run, plan, replan
+from runtime.agent.plan import Doubt, Given, Hand, Plan, Refuse, Run, hand, plan, replan
 from runtime.conduct import shortest
 from runtime.errors import GuardrailTripwire, RuntimeFault, ToolTimedOut
 from runtime.events import (
@@ -52,9 +52,14 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A human is to be asked about this call; its arguments are those that would be used."""
+    """A human is to be asked about this call; its arguments are those that would be used.
+
+    Attributes:
+        of_client: It is the client who is asked, for the result: the tool is the client's.
+    """
 
     call: ToolCall
+    of_client: bool = False
 
 
 Outcome = Answered | Asked | Paused
@@ -109,10 +114,15 @@ class Calls:
             decision=self.request.decisions.get(call.id),
             started=call.id in self.request.started,
             approved=self.approved.get(call.id),
+            clients={tool.name for tool in self.request.tools},
         )
-        if isinstance(planned, Run):
+        if isinstance(planned, Run | Hand):
             planned = await self._hooked(planned)
         match planned:
+            case Hand(call):
+                return Asked(call, of_client=True)
+            case Given():
+                return await self._give(planned)
             case Doubt():
                 await self._say(ToolUnknownOutcome, call)
                 return Answered(answer(call, failure_text(UNKNOWN_OUTCOME)))
@@ -125,14 +135,14 @@ class Calls:
 
     # --- before --------------------------------------------------------------------------------
 
-    async def _hooked(self, planned: Run) -> Run | Refuse | Doubt:
+    async def _hooked(self, planned: Run | Hand) -> Plan:
         """Ask the hooks; return what is to be done then."""
         for hooks in self.hooks:
             if hooks.before_tool is None or not hooks.concern(planned.call.name):
                 continue
             try:
                 said: Any = await self.aside.call(
-                    "the hook 'before_tool'", hooks.before_tool, self._use(planned)
+                    "the hook 'before_tool'", hooks.before_tool, self._use(planned.call)
                 )
             except RuntimeFault as error:
                 self._check(error)
@@ -142,10 +152,8 @@ class Calls:
                     return Refuse(planned.call, ErrorInfo(code="denied", message=said.message))
                 case Change():
                     arguments = orjson.dumps(plain(dict(said.arguments), "a hook")).decode()
-                    changed = replan(
-                        planned.call, planned.tool, settled=planned.settled, arguments=arguments
-                    )
-                    if not isinstance(changed, Run):
+                    changed = _changed(planned, arguments)
+                    if not isinstance(changed, Run | Hand):
                         return changed
                     planned = changed
                 case None | Allow():
@@ -154,8 +162,7 @@ class Calls:
                     return Refuse(planned.call, error_info(_no_answer("before_tool", said)))
         return planned
 
-    def _use(self, planned: Run) -> ToolUse:
-        call = planned.call
+    def _use(self, call: ToolCall) -> ToolUse:
         arguments = json.loads(call.arguments) if call.arguments.strip() else {}
         return ToolUse(self.context, call.id, call.name, arguments)
 
@@ -220,8 +227,7 @@ class Calls:
                 await asyncio.sleep(delay)
             else:
                 duration = round((time.monotonic() - began) * 1000, 3)
-                await self._say(ToolCompleted, call, result=result, duration_ms=duration)
-                return Answered(answer(call, result_text(result)), completed=True)
+                return await self._complete(call, result, duration)
 
     def _tool_context(self, planned: Run, idempotency_key: str, attempt: int) -> ToolContext:
         timeout = planned.tool.timeout
@@ -247,19 +253,39 @@ class Calls:
                 await self._guard(planned.tool.output_guardrails, "tool_output", result)
             except GuardrailTripwire as tripwire:
                 result = str(tripwire)
-            for hooks in reversed(self.hooks):
-                if hooks.after_tool is None or not hooks.concern(planned.call.name):
-                    continue
-                said: Any = await self.aside.call(
-                    "the hook 'after_tool'", hooks.after_tool, self._use(planned), result
-                )
-                if isinstance(said, Replace):
-                    result = plain(said.result, "a hook")
-                elif said is not None:
-                    raise _no_answer("after_tool", said)
+            return await self._hooked_after(planned.call, result)
         except RuntimeFault as error:
             raise _Final(error) from error
+
+    async def _hooked_after(self, call: ToolCall, result: Any) -> Any:
+        """Ask the hooks about a result; return the one that counts.
+
+        Raises:
+            RuntimeFault: If one of them failed.
+        """
+        for hooks in reversed(self.hooks):
+            if hooks.after_tool is None or not hooks.concern(call.name):
+                continue
+            said: Any = await self.aside.call(
+                "the hook 'after_tool'", hooks.after_tool, self._use(call), result
+            )
+            if isinstance(said, Replace):
+                result = plain(said.result, "a hook")
+            elif said is not None:
+                raise _no_answer("after_tool", said)
         return result
+
+    # --- tools of the client's -----------------------------------------------------------------
+
+    async def _give(self, given: Given) -> Outcome:
+        """Take what the client says came of a call. How long it took is not known here."""
+        call = given.call
+        try:
+            result = await self._hooked_after(call, plain(given.result, "the client's result"))
+        except RuntimeFault as error:
+            self._check(error)
+            return await self._fail(call, error_info(error))
+        return await self._complete(call, result, 0.0)
 
     async def _close_below(self, call: ToolCall, failure: Exception) -> None:
         """Close what an agent below the tool has left open because it was cut off."""
@@ -276,6 +302,10 @@ class Calls:
         if error.__cause__ is not None:
             _logger.error("%s", error, exc_info=error.__cause__)
 
+    async def _complete(self, call: ToolCall, result: Any, duration_ms: float) -> Answered:
+        await self._say(ToolCompleted, call, result=result, duration_ms=duration_ms)
+        return Answered(answer(call, result_text(result)), completed=True)
+
     async def _fail(self, call: ToolCall, error: ErrorInfo) -> Answered:
         await self._say(ToolFailedEvent, call, error=error)
         return Answered(answer(call, failure_text(error)))
@@ -285,6 +315,13 @@ class Calls:
         await report(
             event(run_id=report.run_id, path=report.path, call_id=call.id, name=call.name, **fields)
         )
+
+
+def _changed(planned: Run | Hand, arguments: str) -> Plan:
+    """Return the plan for a call with other arguments."""
+    if isinstance(planned, Hand):
+        return hand(planned.call, arguments=arguments)
+    return replan(planned.call, planned.tool, settled=planned.settled, arguments=arguments)
 
 
 class _Final(Exception):

@@ -97,7 +97,8 @@ class Hooks:
         after_run: When the run completes, with its last event, before that is reported.
         before_model: Before each model call; may return another request.
         after_model: After each model call, with what the model said.
-        before_tool: Before each tool call, and before a human is asked about it.
+        before_tool: Before each tool call, and before a human is asked about it, or a client that
+            has the tool.
         after_tool: With the tool's result, as JSON; may return a `Replace`.
         tools: The tools that the tool hooks are called for, by name; `*` and `?` as in file names.
     """

@@ -30,7 +30,7 @@ from runtime.messages import Message, ToolCall, Usage
 from runtime.models.base import ModelRequest
 from runtime.nested import Paused
 from runtime.report import Reporter, new_id
-from runtime.runnable import RunOptions, RunRequest
+from runtime.runnable import RunOptions, RunRequest, ToolInfo
 
 if TYPE_CHECKING:
     from runtime.agent.agent import Agent
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["End", "Loop"]
 
 End = RunCompleted | RunInterrupted
+
+CLIENT_TOOL = "client tool"
+"""Why a run waits whose model called a tool of the client's."""
 
 
 @dataclass(slots=True)
@@ -99,10 +102,12 @@ class Loop:
             StepLimitExceeded: If the model was called `max_turns` times and wants more.
             BudgetExceeded: If it wants more after the run took all that it may.
             GuardrailTripwire: If a guardrail refused the input or the output.
+            ToolsRefused: If a tool of the client's has the name of one of the agent's.
             OutputParseError: If the answer does not fit the output type.
             Exception: If the model, a hook or a guardrail failed for good.
         """
         try:
+            self.agent.check_tools(self.request.tools)
             await self._begin()
             return await self._go_on()
         finally:
@@ -166,8 +171,8 @@ class Loop:
         reasons: list[str] = []
         for outcome in outcomes:
             if isinstance(outcome, Asked):
-                pending.append(await self._ask_human(outcome.call))
-                reasons.append("approval")
+                pending.append(await self._ask_human(outcome))
+                reasons.append(CLIENT_TOOL if outcome.of_client else "approval")
             elif isinstance(outcome, Paused):
                 pending += outcome.approvals
                 reasons.append(outcome.reason)
@@ -206,8 +211,13 @@ class Loop:
             deadline=self.deadline,
         )
 
-    async def _ask_human(self, call: ToolCall) -> str:
-        approval_id = new_id("apr")
+    async def _ask_human(self, asked: Asked) -> str:
+        """Ask about a call and return the approval's id; one that was asked for keeps its id."""
+        call = asked.call
+        approval_id = self._asked_before(call)
+        if approval_id is not None and self.request.attempt > 1:
+            return approval_id  # the attempt that died has reported it, and it is still open
+        approval_id = approval_id or new_id("apr")
         await self.report(
             ApprovalRequested(
                 run_id=self.report.run_id,
@@ -216,9 +226,17 @@ class Loop:
                 call_id=call.id,
                 tool=call.name,
                 arguments=call.arguments,
+                reason=CLIENT_TOOL if asked.of_client else None,
+                wants="result" if asked.of_client else None,
             )
         )
         return approval_id
+
+    def _asked_before(self, call: ToolCall) -> str | None:
+        for event in reversed(self._journal):
+            if isinstance(event, ApprovalRequested) and event.call_id == call.id:
+                return event.approval_id
+        return None
 
     # --- the model -----------------------------------------------------------------------------
 
@@ -268,10 +286,12 @@ class Loop:
         instructions = speaker.instructions
         if callable(instructions):
             instructions = await self._aside.call("the instructions", instructions, self._context())
-        told = [Message(role="system", content=instructions)] if instructions else []
+        text = "\n\n".join(part for part in (instructions, self.request.instructions) if part)
+        told = [Message(role="system", content=text)] if text else []
+        clients = (ToolInfo(t.name, t.description, t.parameters) for t in self.request.tools)
         request = ModelRequest(
             messages=legal([*told, *self._talk.seen]),
-            tools=speaker.tool_infos(),
+            tools=(*speaker.tool_infos(), *clients),
             options=self.options,
         )
         if speaker.output_format is not None:

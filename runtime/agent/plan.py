@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from runtime.failure import error_info
 from runtime.messages import ToolCall
 from runtime.runnable import Decision
 from runtime.tools import Tool
+from runtime.tools.tool import json_object
 
-__all__ = ["Doubt", "Plan", "Refuse", "Run", "plan", "replan"]
+__all__ = ["Doubt", "Given", "Hand", "Plan", "Refuse", "Run", "hand", "plan", "replan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,22 @@ class Doubt:
     call: ToolCall
 
 
-Plan = Run | Refuse | Doubt
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """Hand the call to the client, whose tool it is; `call` carries the arguments for it."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The client has said what came of the call."""
+
+    call: ToolCall
+    result: Any
+
+
+Plan = Run | Refuse | Doubt | Hand | Given
 
 
 def plan(
@@ -55,6 +71,7 @@ def plan(
     decision: Decision | None,
     started: bool,
     approved: str | None = None,
+    clients: Collection[str] = (),
 ) -> Plan:
     """Decide about one call.
 
@@ -64,17 +81,22 @@ def plan(
         decision: What a human said about this call, if asked.
         started: Whether it had started, in an earlier attempt that died or in a tool that paused.
         approved: The arguments that the human was shown, where that is known.
+        clients: The names of the client's tools.
     """
     tool = tools.get(call.name)
     if started and (tool is None or not tool.repeatable):
         return Doubt(call)
     if decision is not None and decision.kind in {"rejected", "expired"}:
-        return Refuse(call, _rejection(decision))
+        return Refuse(call, _rejection(decision, of_client=call.name in clients))
+    if decision is not None and decision.kind == "answered":
+        return Given(_with_arguments(call, approved), decision.result)
+    if call.name in clients:
+        return hand(call)
     if decision is not None:
         edited = decision.arguments if decision.kind == "edited" else None
         call = _with_arguments(call, edited if edited is not None else approved)
     if tool is None:
-        return Refuse(call, error_info(ToolUnknown(call.name, tools)))
+        return Refuse(call, error_info(ToolUnknown(call.name, [*tools, *clients])))
     return replan(call, tool, settled=decision is not None or started)
 
 
@@ -87,11 +109,27 @@ def replan(call: ToolCall, tool: Tool, *, settled: bool, arguments: str | None =
         return Refuse(call, error_info(failure))
 
 
+def hand(call: ToolCall, *, arguments: str | None = None) -> Hand | Refuse:
+    """Decide about a call of a client's tool, with other arguments if there are any.
+
+    What the arguments mean is for the client to say; that they are a JSON object is made sure here.
+    """
+    call = _with_arguments(call, arguments)
+    try:
+        json_object(call.arguments, call.name)
+    except ToolFailed as failure:
+        return Refuse(call, error_info(failure))
+    return Hand(call)
+
+
 def _with_arguments(call: ToolCall, arguments: str | None) -> ToolCall:
     return call if arguments is None else call.model_copy(update={"arguments": arguments})
 
 
-def _rejection(decision: Decision) -> ErrorInfo:
+def _rejection(decision: Decision, *, of_client: bool) -> ErrorInfo:
+    if of_client:
+        by_default = "the client did not carry out this call"
+        return ErrorInfo(code="rejected", message=decision.message or by_default)
     if decision.kind == "expired":
         return ErrorInfo(code="rejected", message="nobody approved this call in time")
     said = f": {decision.message}" if decision.message else ""

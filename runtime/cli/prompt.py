@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from runtime.cli.terminal import Terminal, is_terminal
 from runtime.events import ApprovalRequested
@@ -16,8 +17,10 @@ __all__ = ["Prompt", "describe"]
 def describe(approval: ApprovalRequested) -> str:
     """Say in one line what wants to be decided."""
     who = approval.tool or approval.node or "the run"
-    reason = f": {approval.reason}" if approval.reason else ""
     arguments = f" {approval.arguments}" if approval.arguments else ""
+    if approval.wants == "result":
+        return f"{who}, a tool of a client's, waits for its result:{arguments}"
+    reason = f": {approval.reason}" if approval.reason else ""
     return f"{who} asks for approval{reason}{arguments}"
 
 
@@ -65,6 +68,8 @@ class Prompt:
 
     def _decide(self, approval: ApprovalRequested) -> Decision:
         self._terminal.say(f"? {describe(approval)}")
+        if approval.wants == "result":
+            return self._result()
         while True:
             answer = self.line("[y]es, [n]o (a reason may follow), [e]dit: ").strip()
             word, _, rest = answer.partition(" ")
@@ -80,6 +85,26 @@ class Prompt:
                     self._terminal.say("that is no JSON")
                 case _:
                     self._terminal.say("please answer y, n or e")
+
+    def _result(self) -> Decision:
+        """Ask for what came of a call of a client's tool."""
+        while True:
+            answer = self.line("[r]esult (JSON or text follows), [n]o (a reason may follow): ")
+            word, _, rest = answer.strip().partition(" ")
+            match word.lower():
+                case "r" | "result":
+                    return Decision(
+                        "answered", result=_value(rest.strip() or self.line("Result: "))
+                    )
+                case "n" | "no":
+                    return Decision("rejected", message=rest.strip() or None)
+                case _:
+                    self._terminal.say("please answer r or n")
+
+
+def _value(text: str) -> Any:
+    """Return what JSON means, and any other text as it is."""
+    return json.loads(text) if _is_json(text) else text
 
 
 def _is_json(text: str) -> bool:

@@ -34,7 +34,8 @@
     ├── ApprovalSettled            the approval was answered already
     ├── EmptySequenceError         `last` of nothing
     ├── AgentUnknown               no agent of that name is registered
-    └── OptionsRefused             a run option is unknown or has a bad value
+    ├── OptionsRefused             a run option is unknown or has a bad value
+    └── ToolsRefused               the client's tools cannot be taken
 
 `code` is the word that clients see; the text of an exception is made from its fields and carries
 neither secrets nor stack traces.
@@ -73,6 +74,7 @@ from runtime.errors.run import (
     SessionBusy,
     StepLimitExceeded,
     StreamNotConsumedError,
+    ToolsRefused,
 )
 from runtime.errors.tool import ArgumentsInvalid, ToolFailed, ToolTimedOut, ToolUnknown
 
@@ -111,5 +113,6 @@ __all__ = [
     "ToolFailed",
     "ToolTimedOut",
     "ToolUnknown",
+    "ToolsRefused",
     "UpdateInvalid",
 ]

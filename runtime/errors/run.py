@@ -22,6 +22,7 @@ __all__ = [
     "SessionBusy",
     "StepLimitExceeded",
     "StreamNotConsumedError",
+    "ToolsRefused",
 ]
 
 
@@ -144,3 +145,9 @@ class OptionsRefused(RuntimeFault):
     """A run option is unknown or has a value that the agent does not take."""
 
     code = "options_invalid"
+
+
+class ToolsRefused(RuntimeFault):
+    """Tools of a client's that the agent cannot take, or whose names are taken."""
+
+    code = "tools_refused"

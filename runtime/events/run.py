@@ -102,7 +102,10 @@ class RunInterrupted(RunEvent):
 
 
 class RunResumed(RunEvent):
-    """An interrupted or ended run goes on, from what the log held at `from_seq`."""
+    """An interrupted run goes on, from what the log held at `from_seq`.
+
+    Without a `run.interrupted` before it, all that the run was about to wait for was settled.
+    """
 
     type: Literal["run.resumed"] = "run.resumed"
     from_seq: int

@@ -66,7 +66,11 @@ class InputAccepted(RunEvent):
 
 
 class InputQueued(RunEvent):
-    """A user message waits for the active run to end; `position` counts from 1."""
+    """A user message waits for the active run to end; `position` counts from 1.
+
+    Attributes:
+        rewind_to: When its turn comes, that message and all after it no longer count.
+    """
 
     type: Literal["input.queued"] = "input.queued"
     command_id: str
@@ -77,6 +81,7 @@ class InputQueued(RunEvent):
     timeout: float | None = None
     instructions: str | None = None
     tools: tuple[ClientTool, ...] | None = None
+    rewind_to: str | None = None
 
 
 class InputDequeued(RunEvent):

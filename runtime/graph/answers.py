@@ -38,25 +38,29 @@ def pending(journal: Iterable[Event]) -> tuple[ApprovalRequested, ...]:
     return tuple(waiting.values())
 
 
-def check_answers(answers: Iterable[str], journal: Iterable[Event], log: Iterable[Event]) -> None:
+def check_answers(
+    answers: Mapping[str, Decision], journal: Iterable[Event], log: Iterable[Event]
+) -> None:
     """Refuse answers to what is not asked.
 
     Args:
-        answers: The ids of approvals.
+        answers: What humans said, by approval.
         journal: What the run that waits has reported.
         log: All that the session has reported.
 
     Raises:
         ApprovalSettled: If an approval is not waited for any more.
         ApprovalUnknown: If it never was.
+        ValueError: If it is answered with a result, which nobody asked for.
     """
-    waiting = {asked.approval_id for asked in pending(journal)}
+    waiting = {asked.approval_id: asked for asked in pending(journal)}
     asked = {event.approval_id for event in log if isinstance(event, ApprovalRequested)}
-    for approval_id in answers:
+    for approval_id, decision in answers.items():
         if approval_id not in asked:
             raise ApprovalUnknown(f"there is no approval {approval_id!r}")
         if approval_id not in waiting:
             raise ApprovalSettled(f"the approval {approval_id!r} is settled already")
+        decision.check(waiting[approval_id])
 
 
 def decisions_of(journal: Iterable[Event]) -> dict[str, Decision]:

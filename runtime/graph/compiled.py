@@ -12,10 +12,10 @@ from runtime.graph.execution import execute
 from runtime.graph.keys import Key
 from runtime.graph.mermaid import mermaid
 from runtime.graph.results import ExecutionResult, Watch
-from runtime.messages import Message
+from runtime.messages import ClientTool, Message
 from runtime.report import new_id
 from runtime.run_stream import RunStream
-from runtime.runnable import Emit, Runnable, RunOptions, RunRequest, ToolInfo
+from runtime.runnable import ChecksTools, Emit, Runnable, RunOptions, RunRequest, ToolInfo
 
 __all__ = ["CompiledGraph", "Input"]
 
@@ -89,6 +89,16 @@ class CompiledGraph:
         """Return the tools of the agents in it, as clients see them."""
         infos = {info.name: info for part in self._parts.values() for info in part.tool_infos()}
         return tuple(infos.values())
+
+    def check_tools(self, tools: Sequence[ClientTool]) -> None:
+        """Return if a run may have these tools of a client's: the agents in its nodes are given them.
+
+        Raises:
+            ToolsRefused: If one of the nodes cannot take them.
+        """
+        for part in self._parts.values():
+            if isinstance(part, ChecksTools):
+                part.check_tools(tools)
 
     async def execute(self, request: RunRequest, emit: Emit) -> None:
         """Do a run and report it; the promises are those of `Runnable.execute`."""

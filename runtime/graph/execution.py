@@ -60,6 +60,8 @@ async def _work(run: Run) -> None:
         try:
             if run.reporter.ended:
                 await finish(worker)
+                if not worker.cancelled():
+                    worker.exception()  # its last report may have been refused: nobody asks
             else:
                 await stop((worker,), "node")
         finally:

@@ -36,7 +36,16 @@ from runtime.graph.store import Entry
 from runtime.messages import Frozen
 from runtime.plain import plain
 
-__all__ = ["DEFAULT_MODES", "ENDS", "Mode", "StreamEvent", "broker_event", "shown", "shows"]
+__all__ = [
+    "DEFAULT_MODES",
+    "ENDS",
+    "Mode",
+    "StreamEvent",
+    "broker_event",
+    "node_of",
+    "shown",
+    "shows",
+]
 
 Mode = Literal["values", "updates", "custom", "messages", "debug"]
 """What a reader wants to see.
@@ -128,6 +137,18 @@ def shown(session_id: str, entry: Entry) -> StreamEvent:
     )
 
 
+def node_of(event: Event, node: str | None = None) -> str | None:
+    """Return the node that an event is about, with the nodes that it is inside of.
+
+    Args:
+        event: What happened.
+        node: The node that it names itself, if it does.
+    """
+    # After the graph's own name, a path has nodes and what runs in them by turns.
+    inside = [part for part in event.path[1::2] if ":" not in part]
+    return "/".join([*inside, node] if node else inside) or None
+
+
 _Parts = tuple[str, str | None, Any, str | None, Any]
 
 
@@ -137,11 +158,11 @@ def _parts(event: Event) -> _Parts:
     parts: _Parts
     match event:
         case NodeStarted():
-            parts = "node_start", _node(event, event.node), _copy(state), None, None
+            parts = "node_start", node_of(event, event.node), _copy(state), None, None
         case NodeCompleted():
-            parts = "node_end", _node(event, event.node), _copy(state), None, None
+            parts = "node_end", node_of(event, event.node), _copy(state), None, None
         case EdgeTaken():
-            parts = "edge_transition", _node(event, event.target), None, None, None
+            parts = "edge_transition", node_of(event, event.target), None, None, None
         case RunInterrupted():
             parts = "interrupt", event.node, _copy(state), None, None
         case RunCompleted():
@@ -154,19 +175,12 @@ def _parts(event: Event) -> _Parts:
             parts = "error", None, None, said, None
         case Custom():
             data = {"name": event.name, "payload": _copy(event.payload)}
-            parts = "custom", _node(event), None, None, data
+            parts = "custom", node_of(event), None, None, data
         case _:
-            node = _node(event, getattr(event, "node", None))
+            node = node_of(event, getattr(event, "node", None))
             kind = OTHER.get(event.type, event.type)
             parts = kind, node, None, None, plain(event, "an event")
     return parts
-
-
-def _node(event: Event, node: str | None = None) -> str | None:
-    """Return the node that an event is about, with the nodes that it is inside of."""
-    # After the graph's own name, a path has nodes and what runs in them by turns.
-    inside = [part for part in event.path[1::2] if ":" not in part]
-    return "/".join([*inside, node] if node else inside) or None
 
 
 def _copy(value: Any) -> Any:

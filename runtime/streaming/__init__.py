@@ -17,10 +17,10 @@ from typing import Any
 
 from runtime.cancel import CancelToken
 from runtime.errors import RuntimeFault
-from runtime.messages import Message
+from runtime.messages import ClientTool, Message
 from runtime.report import new_id
 from runtime.runnable import Decision, Runnable, RunRequest
-from runtime.streaming.asked import Input, Options, checked_options, conversation
+from runtime.streaming.asked import Input, Options, checked_options, checked_tools, conversation
 from runtime.streaming.handle import ModelEvent, RunHandle
 from runtime.streaming.result import Named, RunResult
 
@@ -32,6 +32,7 @@ __all__ = [
     "RunHandle",
     "RunResult",
     "checked_options",
+    "checked_tools",
     "conversation",
     "resume",
     "run",
@@ -47,6 +48,8 @@ def stream(
     options: Options = None,
     cancel: CancelToken | None = None,
     timeout: float | None = None,
+    instructions: str | None = None,
+    tools: Sequence[ClientTool] = (),
 ) -> RunHandle:
     """Prepare a run; it begins when it is consumed.
 
@@ -58,11 +61,15 @@ def stream(
         cancel: Stops the run.
         timeout: Seconds after which the run ends as `RunTimeout`; the runnable's own limit holds
             too.
+        instructions: In addition to the agent's own.
+        tools: Tools whose calls the program carries out itself: each interrupts the run, which goes
+            on with `resume` and `Decision("answered", result=…)`.
 
     Raises:
         TypeError: If `runnable` is none, or the input is no message.
         ValueError: If there is no input, or the timeout is not positive.
         OptionsRefused: If an option is unknown or out of range.
+        ToolsRefused: If the runnable takes no such tools, or has a tool of such a name.
     """
     if not callable(getattr(runnable, "execute", None)):
         raise TypeError(f"{runnable!r} is no agent and no graph")
@@ -74,6 +81,8 @@ def stream(
         options=checked_options(runnable, options),
         timeout=timeout,
         cancel=cancel,
+        instructions=instructions,
+        tools=checked_tools(runnable, tools),
     )
     return RunHandle(runnable, request)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from runtime.errors import OptionsRefused
-from runtime.messages import Message
-from runtime.runnable import Runnable, RunOptions
+from runtime.errors import OptionsRefused, ToolsRefused
+from runtime.messages import ClientTool, Message
+from runtime.runnable import ChecksTools, Runnable, RunOptions
 
-__all__ = ["Input", "Options", "checked_options", "conversation"]
+__all__ = ["Input", "Options", "checked_options", "checked_tools", "conversation"]
 
 Input = str | Message | Sequence[Message]
 """What a user says: the text of a message, a message, or several."""
@@ -69,6 +69,21 @@ def checked_options(runnable: Runnable, *given: Options) -> RunOptions:
         raise OptionsRefused(
             f"{runnable.name!r} does not take these options: {problems}; it takes: {known}"
         ) from error
+
+
+def checked_tools(runnable: Runnable, tools: Sequence[ClientTool]) -> tuple[ClientTool, ...]:
+    """Return tools of a client's that a run of `runnable` may have.
+
+    Raises:
+        ToolsRefused: If it takes none, or two have one name, or a name is that of a tool of its
+            own.
+    """
+    names = [tool.name for tool in tools]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ToolsRefused(f"two tools of the client's have the name {twice[0]!r}")
+    if isinstance(runnable, ChecksTools):
+        runnable.check_tools(tools)
+    return tuple(tools)
 
 
 def _problem(told: Any) -> str:

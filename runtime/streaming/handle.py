@@ -166,7 +166,8 @@ class RunHandle:
 
         Raises:
             RuntimeFault: If the run does not wait for a human, or went on already.
-            ValueError: If an approval is none of those that it waits for.
+            ValueError: If an approval is none of those that it waits for, or is decided on where a
+                result is wanted, or the other way round.
         """
         waiting = self.outcome().interrupted if self.over else ()
         if not waiting:
@@ -178,6 +179,8 @@ class RunHandle:
             raise ValueError(
                 f"the run does not wait for {', '.join(unknown)}; it waits for {', '.join(asked)}"
             )
+        for name, said in decisions.items():
+            said.check(asked[name])
         self._went_on = True
         told = {asked[name].call_id or name: said for name, said in decisions.items()}
         transcript = self._transcript or Transcript(self._request.history)
@@ -295,4 +298,5 @@ def _resolved(approval: ApprovalRequested, said: Decision) -> Event:
         decision=said.kind,
         message=said.message,
         arguments=said.arguments,
+        result=said.result,
     )

@@ -21,7 +21,7 @@ from runtime.tools.context import ToolContext
 from runtime.tools.guardrail import Guardrail
 from runtime.tools.signature import Signature, json_schema
 
-__all__ = ["NeedsApproval", "Tool"]
+__all__ = ["NeedsApproval", "Tool", "json_object"]
 
 NeedsApproval = bool | Callable[[Any], bool | Awaitable[bool]]
 """Whether a human must agree first; a function, async or sync, is asked with the arguments of each
@@ -93,14 +93,7 @@ class Tool:
             ArgumentsInvalid: If they are no JSON object or do not fit; the text tells the model
                 what to change.
         """
-        try:
-            values = json.loads(arguments) if arguments.strip() else {}
-        except (ValueError, RecursionError) as error:
-            raise ArgumentsInvalid(
-                f"the arguments of {self.name!r} are no valid JSON: {error}"
-            ) from error
-        if not isinstance(values, dict):
-            raise ArgumentsInvalid(f"the arguments of {self.name!r} must be a JSON object")
+        values = json_object(arguments, self.name)
         try:
             return self.signature.check(values)
         except ValidationError as error:
@@ -134,3 +127,22 @@ class Tool:
                 raise ToolTimedOut(self.name, self.timeout) from error
             raise
         return plain(result, f"tool {self.name!r}")
+
+
+def json_object(arguments: str, name: str) -> dict[str, Any]:
+    """Return the arguments of a call of the tool `name`, as far as JSON goes.
+
+    Args:
+        arguments: JSON text as the model wrote it; none at all counts as `{}`.
+        name: The tool's.
+
+    Raises:
+        ArgumentsInvalid: If they are no JSON object.
+    """
+    try:
+        values = json.loads(arguments) if arguments.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise ArgumentsInvalid(f"the arguments of {name!r} are no valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ArgumentsInvalid(f"the arguments of {name!r} must be a JSON object")
+    return values

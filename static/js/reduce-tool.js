@@ -3,7 +3,8 @@
 
 import { nested } from "./path.js";
 import { held } from "./reduce-graph.js";
-import { append, approvalKey, change, has, put, toolItem, toolKey } from "./timeline.js";
+import { append, approvalKey, callKey, change, has, put } from "./timeline.js";
+import { toolItem, toolKey } from "./timeline.js";
 
 /** @typedef {import("./types.js").Frame} Frame */
 /** @typedef {import("./types.js").ToolItem} ToolItem */
@@ -19,15 +20,16 @@ export function reduceTool(state, event) {
   const { items } = state;
   const { call_id: callId, name, run_id: runId = null } = event;
   const path = nested(event.path);
-  const key = toolKey(runId, callId, path);
+  const key = callKey(items, { runId, callId, path });
+  const known = { callId, name, runId, path, messageId: event.message_id ?? null };
   /** @param {Partial<ToolItem>} changes */
   const become = (changes) => {
-    const there = has(items, key) ? items : put(items, toolItem({ callId, name, runId, path }));
+    const there = has(items, key) ? items : put(items, toolItem(known));
     return { items: change(there, key, () => changes), activity: null };
   };
   switch (event.type) {
     case "tool_call.started":
-      return { items: append(items, toolItem({ callId, name, runId, path, status: "writing" })) };
+      return { items: append(items, toolItem({ ...known, status: "writing" })) };
     case "tool_call.delta":
       return {
         items: change(items, key, (/** @type {ToolItem} */ item) => ({
@@ -65,6 +67,7 @@ function reduceApproval({ items }, event) {
       return change(items, key, () => ({
         decision: event.decision,
         message: event.message ?? null,
+        result: event.result ?? null,
       }));
     default:
       return items;
@@ -85,8 +88,10 @@ export function approvalItem(asked) {
     tool: asked.tool ?? null,
     arguments: asked.arguments ?? null,
     reason: asked.reason ?? null,
+    wants: asked.wants ?? null,
     decision: null,
     message: null,
+    result: null,
     runId: asked.run_id ?? null,
     path: nested(asked.path),
   };
@@ -103,10 +108,12 @@ export function withCalls(items, event) {
   const runId = event.run_id ?? null;
   const path = nested(event.path);
   for (const call of event.tool_calls ?? []) {
-    if (has(items, toolKey(runId, call.id, path))) continue;
-    const { name } = call;
-    const known = { callId: call.id, name, runId, path };
-    items = put(items, toolItem({ ...known, arguments: call.arguments }));
+    const key = toolKey(runId, call.id, path);
+    if (!has(items, key)) {
+      const known = { callId: call.id, name: call.name, runId, path };
+      items = put(items, toolItem({ ...known, arguments: call.arguments }));
+    }
+    items = change(items, key, () => ({ messageId: event.message_id ?? null }));
   }
   return items;
 }

@@ -8,6 +8,7 @@
 
 import { nested } from "./path.js";
 import { reduceGraphs, reduceNode, unfinished } from "./reduce-graph.js";
+import { imported, reduceInput } from "./reduce-input.js";
 import { reduceTool, withCalls } from "./reduce-tool.js";
 import { append, change, has, messageItem, messageKey, put, reasoningKey } from "./timeline.js";
 
@@ -54,6 +55,7 @@ function changesBy(state, event) {
   const [subject] = event.type.split(".", 1);
   switch (subject) {
     case "session":
+      if (event.type === "session.created") return { items: imported(event.history ?? []) };
       return event.type === "session.closed" ? { status: "closed", activity: null } : {};
     case "input":
     case "history":
@@ -72,51 +74,6 @@ function changesBy(state, event) {
       return reduceNode(state, event);
     default:
       return reduceProgress(state, event);
-  }
-}
-
-/**
- * @param {ViewState} state
- * @param {Frame} event
- * @returns {Partial<ViewState>}
- */
-function reduceInput({ items, queue, run, agent }, event) {
-  const runId = event.run_id ?? null;
-  const { message } = event;
-  const withoutThis = queue.filter((waiting) => waiting.command_id !== event.command_id);
-  const said = () =>
-    messageItem({ messageId: message.message_id, role: "user", text: message.content, runId });
-  switch (event.type) {
-    case "input.accepted": {
-      const idle = run === null || !["queued", "running", "interrupted"].includes(run.status);
-      const queued = { agent: event.agent ?? agent, status: "queued", attempt: 0 };
-      const waits = { run_id: event.run_id ?? "", ...queued, stopping: false, error: null };
-      return {
-        items: put(items, said()),
-        queue: withoutThis,
-        ...(idle ? { run: waits } : {}),
-      };
-    }
-    case "input.queued": {
-      const waiting = { run_id: runId ?? "", command_id: event.command_id };
-      const added = { ...waiting, text: message.content, message_id: message.message_id };
-      const itsKey = messageKey(message.message_id);
-      return { items: items.filter(({ key }) => key !== itsKey), queue: [...withoutThis, added] };
-    }
-    case "input.dequeued": {
-      const waiting = queue.find((one) => one.command_id === event.command_id);
-      if (event.reason !== "started" || waiting === undefined) return { queue: withoutThis };
-      const { message_id: messageId, text } = waiting;
-      if (has(items, messageKey(messageId))) return { queue: withoutThis };
-      const spoken = messageItem({ messageId, role: "user", text, runId });
-      return { items: append(items, spoken), queue: withoutThis };
-    }
-    case "input.steered":
-      return { items: put(items, said()) };
-    case "history.rolled_back":
-      return { items: items.filter((item) => item.runId !== runId) };
-    default:
-      return {};
   }
 }
 

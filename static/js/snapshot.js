@@ -4,8 +4,8 @@
 import { graphOf, nested } from "./path.js";
 import { graphItem, graphNode } from "./reduce-graph.js";
 import { approvalItem } from "./reduce-tool.js";
-import { has, messageItem, messageKey, put, reasoningKey } from "./timeline.js";
-import { toolItem, toolKey } from "./timeline.js";
+import { callKey, has, messageItem, messageKey, put, reasoningKey } from "./timeline.js";
+import { toolItem } from "./timeline.js";
 
 /** @typedef {import("./types.js").GraphItem} GraphItem */
 /** @typedef {import("./types.js").Item} Item */
@@ -16,7 +16,7 @@ import { toolItem, toolKey } from "./timeline.js";
  * @returns {Item[]} The message and the tool calls that it made.
  */
 function itemsOf(message) {
-  const runId = message.run_id;
+  const runId = message.run_id ?? null;
   const path = nested(message.path);
   const calls = (message.tool_calls ?? []).map((/** @type {any} */ call) =>
     toolItem({
@@ -24,6 +24,7 @@ function itemsOf(message) {
       name: call.name,
       runId,
       path,
+      messageId: message.message_id,
       arguments: call.arguments,
       status: call.status,
       progress: call.progress ?? null,
@@ -90,9 +91,11 @@ function withOpen(items, open, runId) {
 function withApproval(items, approval) {
   const asked = approvalItem(approval);
   const { callId, tool, runId, path } = asked;
-  if (callId !== null && tool !== null && !has(items, toolKey(runId, callId, path))) {
-    const call = { callId, name: tool, runId, path };
-    items = put(items, toolItem({ ...call, arguments: asked.arguments ?? "" }));
+  if (callId !== null && tool !== null) {
+    const call = { callId, runId, path };
+    if (!has(items, callKey(items, call))) {
+      items = put(items, toolItem({ ...call, name: tool, arguments: asked.arguments ?? "" }));
+    }
   }
   return put(items, asked);
 }

@@ -68,6 +68,7 @@ export function toolItem(known) {
   return {
     kind: "tool",
     key: toolKey(known.runId, known.callId, known.path ?? null),
+    messageId: null,
     path: null,
     arguments: "",
     status: "ready",
@@ -86,6 +87,21 @@ export function toolItem(known) {
  */
 export function has(items, key) {
   return find(items, key) !== -1;
+}
+
+/**
+ * A run that goes on from another one makes the calls that were left, under its own id.
+ * @param {Items} items
+ * @param {{runId: string | null, callId: string, path: import("./path.js").Path | null}} call
+ * @returns {string} The key of this run's call, or else of the newest one of that id.
+ */
+export function callKey(items, { runId, callId, path }) {
+  const key = toolKey(runId, callId, path);
+  if (has(items, key)) return key;
+  const place = path?.join("/");
+  const isIt = (/** @type {Item} */ item) =>
+    item.kind === "tool" && item.callId === callId && item.path?.join("/") === place;
+  return items.findLast(isIt)?.key ?? key;
 }
 
 /**

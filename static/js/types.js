@@ -42,16 +42,19 @@
 /** @typedef {"writing" | "ready" | "running" | "completed" | "failed" | "unknown"} ToolStatus */
 
 /**
+ * `messageId` is that of the answer that made the call, as far as it is known.
  * @typedef {{kind: "tool", key: string, callId: string, name: string, arguments: string,
- *   status: ToolStatus, progress: any, result: any, error: {message: string} | null,
- *   durationMs: number | null, runId: string | null, path: Path | null}} ToolItem
+ *   messageId: string | null, status: ToolStatus, progress: any, result: any,
+ *   error: {message: string} | null, durationMs: number | null, runId: string | null,
+ *   path: Path | null}} ToolItem
  */
 
 /**
+ * `wants` is "result" where a tool of a client's was called, and what came of it is asked for.
  * @typedef {{kind: "approval", key: string, approvalId: string, callId: string | null,
  *   node: string | null, tool: string | null, arguments: string | null, reason: string | null,
- *   decision: string | null, message: string | null, runId: string | null,
- *   path: Path | null}} ApprovalItem
+ *   wants: "result" | null, decision: string | null, message: string | null, result: any,
+ *   runId: string | null, path: Path | null}} ApprovalItem
  */
 
 /** @typedef {"running" | "interrupted" | "completed" | "failed" | "skipped"} NodeStatus */

@@ -1,5 +1,8 @@
 // @ts-check
-/** @file A question to the human that holds a run: about a tool call, or a graph's node. */
+/**
+ * @file A question that holds a run: to the human, about a tool call or a graph's node; or to
+ * whoever has the tool that was called, for what came of it.
+ */
 
 import { element, icon, setAttribute } from "./dom.js";
 import { layOut } from "./view-tool.js";
@@ -8,8 +11,8 @@ import { showValue } from "./view-value.js";
 /** @typedef {import("./types.js").ApprovalItem} ApprovalItem */
 
 /**
- * @typedef {{approval_id: string, decision: "approve" | "reject" | "edit", arguments?: string,
- *   message?: string}} Decision
+ * @typedef {{approval_id: string, decision: "approve" | "reject" | "edit" | "answer",
+ *   arguments?: string, result?: any, message?: string}} Decision
  */
 
 /** @type {Record<string, string>} */
@@ -17,8 +20,12 @@ const DECIDED = {
   approved: "Approved",
   rejected: "Rejected",
   edited: "Approved with changes",
+  answered: "Answered",
   expired: "Expired without an answer",
 };
+
+const OF_CLIENT =
+  "This is a tool of a client's. The run waits until one says what came of the call.";
 
 /** Beyond so many lines the editor scrolls. */
 const MOST_ROWS = 14;
@@ -73,8 +80,9 @@ export function showApproval(decide) {
     editor.scrollTop = 0;
   });
   const approve = button("Approve", "approve", "button-primary", () => answer("approve"));
+  const give = button("Answer", "answer", "button-primary", () => answer("answer"));
   const reject = button("Reject", "reject", "button-danger", () => answer("reject"));
-  const actions = element("div", { class: "approval-actions" }, approve, reject, edit, note);
+  const actions = element("div", { class: "approval-actions" }, approve, give, reject, edit, note);
   const node = element(
     "section",
     { class: "card approval", "data-testid": "approval-card" },
@@ -86,12 +94,13 @@ export function showApproval(decide) {
     actions,
   );
 
-  /** @param {"approve" | "reject"} choice */
+  /** @param {"approve" | "reject" | "answer"} choice */
   async function answer(choice) {
     if (current === null) return;
     /** @type {Decision} */
     const decision = { approval_id: current.approvalId, decision: choice };
     if (note.value.trim() !== "") decision.message = note.value.trim();
+    if (choice === "answer") decision.result = valueOf(editor.value);
     if (choice === "approve" && editing && editor.value !== asked.text) {
       const edited = asked.plain ? JSON.stringify(editor.value) : editor.value;
       if (!isJson(edited)) {
@@ -114,24 +123,31 @@ export function showApproval(decide) {
 
   /** @param {boolean} busy */
   function setBusy(busy) {
-    for (const one of [approve, reject, edit, note]) one.disabled = busy;
+    for (const one of [approve, give, reject, edit, note]) one.disabled = busy;
   }
 
   function draw() {
     if (current === null) return;
     const open = current.decision === null;
-    const known = current.arguments !== null;
+    const wantsResult = current.wants === "result";
+    const known = current.arguments !== null && !wantsResult;
     // The card of a call shows its arguments already.
     shown.hidden = !open || !known || current.callId !== null || editing;
-    editor.hidden = !open || !known || !editing;
+    editor.hidden = !open || !(wantsResult || (known && editing));
     edit.hidden = !known || editing;
+    approve.hidden = wantsResult;
+    give.hidden = !wantsResult;
     actions.hidden = !open;
   }
 
   return {
     node,
     update(item) {
-      if (item.arguments !== current?.arguments) {
+      if (current === null && item.wants === "result") {
+        editor.rows = 3;
+        editor.placeholder = "The result: JSON, or text";
+        setAttribute(editor, "aria-label", "Result");
+      } else if (item.wants === null && item.arguments !== current?.arguments) {
         asked = read(item.arguments);
         editor.value = asked.text;
         setAttribute(editor, "aria-label", asked.plain ? "Text" : "Arguments as JSON");
@@ -143,9 +159,10 @@ export function showApproval(decide) {
       setAttribute(node, "data-status", item.decision ?? "waiting");
       setAttribute(node, "aria-label", `Approval for ${what}`);
       title.textContent = open
-        ? needs(what, item.tool === null)
+        ? needs(what, item)
         : `${DECIDED[item.decision ?? ""]}: ${what}`;
-      reason.textContent = item.message ?? item.reason ?? "";
+      const asksClient = open && item.wants === "result";
+      reason.textContent = item.message ?? (asksClient ? OF_CLIENT : (item.reason ?? ""));
       reason.hidden = reason.textContent === "";
       draw();
     },
@@ -154,12 +171,21 @@ export function showApproval(decide) {
 
 /**
  * @param {string} what A tool's name, or a step.
- * @param {boolean} isStep
+ * @param {ApprovalItem} item
  * @returns {string}
  */
-function needs(what, isStep) {
-  if (!isStep) return `${what} needs your approval`;
+function needs(what, { tool, wants }) {
+  if (wants === "result") return `${what} waits for its result`;
+  if (tool !== null) return `${what} needs your approval`;
   return `${what.charAt(0).toUpperCase()}${what.slice(1)} needs your decision`;
+}
+
+/**
+ * @param {string} text What was typed.
+ * @returns {any} What it means: JSON, or else the text itself.
+ */
+function valueOf(text) {
+  return isJson(text) ? JSON.parse(text) : text;
 }
 
 /**

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,14 @@ from typing import Any
 import pytest
 
 from runtime.errors import ModelUnavailable, NodeError, NodeTimedOut
-from runtime.events import NodeCompleted, NodeFailed, NodeStarted, RunFailed
+from runtime.events import (
+    Event,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    RunCompleted,
+    RunFailed,
+)
 from runtime.graph import END, CompiledGraph, Graph, Key, ListKey, NodeContext, View
 from runtime.retry import RetryPolicy
 from runtime.scope import write
@@ -324,3 +332,28 @@ async def test_a_node_with_a_limit_that_fails_by_itself_is_not_taken_for_one_tha
 
     await run(single(broken, timeout=PATIENCE))
     assert "cleaned up" not in caplog.text
+
+
+async def test_a_last_report_that_is_refused_while_the_run_is_cancelled_bothers_nobody() -> None:
+    reporting, go_on = asyncio.Event(), asyncio.Event()
+    complaints: list[Mapping[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+
+    async def ok(view: View) -> None:
+        return None
+
+    async def emit(event: Event) -> None:
+        if isinstance(event, RunCompleted):
+            reporting.set()
+            await go_on.wait()
+            raise OSError("the run has a new owner")
+
+    task = asyncio.create_task(single(ok).execute(asked(), emit))
+    await reporting.wait()
+    task.cancel()
+    go_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    del task
+    gc.collect()  # what nobody asked for is complained of when it is thrown away
+    assert complaints == []

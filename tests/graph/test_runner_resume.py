@@ -133,6 +133,8 @@ async def test_answers_to_what_is_not_asked_are_refused_and_change_nothing() -> 
     (approval_id,) = paused.pending
     with pytest.raises(ApprovalUnknown, match="'apr_none'"):
         await runner.resume("s", {approval_id: YES, "apr_none": YES})
+    with pytest.raises(ValueError, match="waits for a decision, not a result"):
+        await runner.resume("s", {approval_id: Decision("answered", result=1)})
     assert await runner.state("s") == paused
     assert work.ran == ["a"]
     await runner.resume("s", {approval_id: YES})

@@ -14,6 +14,11 @@ from gateway.errors import CommandMalformed
 SEND = {"type": "send", "id": "c1", "session_id": "s", "text": "hi"}
 
 
+def _decision(**fields: Any) -> dict[str, Any]:
+    decision = {"approval_id": "a", **fields}
+    return {"type": "continue", "id": "c", "session_id": "s", "decisions": [decision]}
+
+
 def test_each_command_is_read() -> None:
     assert isinstance(parse_command(SEND), Send)
     assert isinstance(parse_command({"type": "cancel", "id": "c", "session_id": "s"}), Cancel)
@@ -40,7 +45,7 @@ def test_parts_of_text_are_joined() -> None:
         ({**SEND, "id": "two words"}, "id"),
         ({**SEND, "session_id": "../etc"}, "session_id"),
         ({**SEND, "text": "  "}, "the message is empty"),
-        ({**SEND, "content": []}, "either `text` or `content`"),
+        ({**SEND, "content": []}, "one of `text`, `content` and `result`"),
         ({**SEND, "policy": "shout"}, "policy"),
         ({**SEND, "timeout": 0}, "timeout"),
         ([], "valid dictionary"),
@@ -54,6 +59,14 @@ def test_parts_of_text_are_joined() -> None:
             },
             "`arguments` goes with `edit`",
         ),
+        (_decision(decision="answer"), "`result` goes with `answer`, and only with it"),
+        (_decision(decision="approve", result=None), "`result` goes with `answer`"),
+        (_decision(decision="answer", result=1, arguments="{}"), "`arguments` goes with `edit`"),
+        ({**SEND, "result": {"call_id": "c", "content": "x"}}, "give one of `text`"),
+        ({**SEND, "text": None, "result": {"call_id": "c"}}, "missing field `content`"),
+        ({**SEND, "message_id": "two words"}, "message_id"),
+        ({**SEND, "tools": [{"name": "x" * 65}]}, "tools.0.name"),
+        ({**SEND, "tools": [{"name": "x", "strict": True}]}, "unknown field `strict`"),
     ],
 )
 def test_what_is_wrong_is_named(data: Any, said: str) -> None:
@@ -66,6 +79,53 @@ def test_what_is_wrong_is_named(data: Any, said: str) -> None:
 def test_no_json_gets_past_as_anything_but_a_command_or_a_refusal(data: Any) -> None:
     with pytest.raises(CommandMalformed):
         parse_command(data)
+
+
+USER = {"role": "user", "content": "hi"}
+CALL = {"id": "c1", "name": "f", "arguments": "{}"}
+CALLS = {"role": "assistant", "tool_calls": [CALL]}
+RESULT = {"role": "tool", "content": "x", "tool_call_id": "c1"}
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [],
+        [USER],
+        [CALLS],
+        [USER, CALLS, RESULT],
+        [CALLS, USER, RESULT],
+        [{"role": "assistant", "content": "hello"}, USER, USER],
+        [USER, {**USER, "message_id": "msg_before_1x"}],
+    ],
+)
+def test_a_history_that_can_be_gone_on_with_is_taken(history: list[Any]) -> None:
+    assert len(parse_create({"history": history}).history) == len(history)
+
+
+@pytest.mark.rule("history.imported")
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ([{"role": "system", "content": "x"}], "message 1: a history has no system messages"),
+        ([{**USER, "tool_calls": [CALL]}], "message 1: a message of role 'user' makes no tool"),
+        ([CALLS, {**RESULT, "tool_calls": [CALL]}], "message 2: a message of role 'tool' makes"),
+        ([USER, {"role": "tool", "content": "x"}], "message 2: `tool_call_id` goes with role"),
+        ([CALLS, {**USER, "tool_call_id": "c1"}], "message 2: `tool_call_id` goes with role"),
+        ([RESULT], "message 1: it answers a tool call 'c1', which nobody made before it"),
+        ([RESULT, CALLS], "message 1: it answers a tool call 'c1'"),
+        ([CALLS, RESULT, RESULT], "message 3: the tool call 'c1' is answered already"),
+        ([CALLS, CALLS], "message 2: there is another tool call 'c1'"),
+        ([{**CALLS, "tool_calls": [CALL, CALL]}], "message 1: there is another tool call 'c1'"),
+        ([{**USER, "message_id": "m"}] * 2, "message 2: there is another message 'm'"),
+        ([{**USER, "message_id": "msg_before_2"}, USER], "message 2: there is another message"),
+        ([{"role": "robot"}], "history.0.role"),
+    ],
+)
+def test_what_is_wrong_with_a_history_is_named(history: list[Any], said: str) -> None:
+    with pytest.raises(CommandMalformed) as refused:
+        parse_create({"history": history})
+    assert said in str(refused.value)
 
 
 def test_creating_refuses_unknown_fields_by_name() -> None:

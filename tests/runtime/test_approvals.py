@@ -185,5 +185,7 @@ async def test_an_idempotent_call_that_had_started_is_run_again_under_the_same_k
 
 
 def test_a_decision_that_is_none_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match="approved, rejected, edited, expired, and not 'approve'"):
+    with pytest.raises(
+        ValueError, match="approved, rejected, edited, expired, answered, and not 'approve'"
+    ):
         Decision("approve")  # type: ignore[arg-type]  # the wire's word

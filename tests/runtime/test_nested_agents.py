@@ -334,7 +334,7 @@ async def test_what_is_still_undecided_pauses_the_run_again() -> None:
     second = await run(office.agent, going_on(request(), first.events, decisions))
     assert len(second.one(RunInterrupted).pending) == 2
     both = [*first.events, *second.events]
-    decisions = decided(second, right="approved", buy="approved")
+    decisions = decided(first, right="approved", buy="approved")
     third = await run(office.agent, going_on(request(), both, decisions))
     assert third.one(RunCompleted).output == "all done"
     assert ran == {"note": 3, "left": 1, "right": 1, "buy": 1}

@@ -37,7 +37,9 @@ def test_a_name_is_taken_once_and_must_be_one() -> None:
     registry = Registry(agent("a"))
     with pytest.raises(ValueError, match="registered already"):
         registry.register(agent("a"))
-    for name in ("", "a b", "ä", "x" * 65, "a\n"):
+    registry.register(agent("support.triage"))
+    long = f"{'x' * 32}.{'x' * 32}"
+    for name in ("", "a b", "ä", "x" * 65, "a\n", "a.b.c", ".a", "a.", "a..b", long):
         with pytest.raises(ValueError, match="are allowed"):
             registry.register(agent(name))
 

@@ -254,7 +254,9 @@ async def test_a_decision_that_comes_while_other_nodes_work_lets_the_run_go_on_b
             await at.command("continue", decisions=[yes])
         gate.set()
         await at.until("run.completed")
-        assert (await at.types())[-3:] == ["run.interrupted", "run.resumed", "run.completed"]
+        types = await at.types()
+        assert types[-3:] == ["node.completed", "run.resumed", "run.completed"]
+        assert "run.interrupted" not in types  # it did not pause
         assert puppet.parts[1].request.decisions["apr_1"].kind == "approved"
         assert (await at.manager.snapshot("s")).status == "idle"
 
@@ -283,7 +285,7 @@ async def test_a_run_that_waits_again_for_what_it_was_told_does_not_turn_in_circ
         yes = {"approval_id": "apr_1", "decision": "approve"}
         await at.command("continue", decisions=[yes])
         decided.set()
-        await at.until("run.interrupted", 2)
+        await at.until("run.interrupted", 1 if early else 2)
         assert (await at.manager.snapshot("s")).status == "interrupted"
         assert len(puppet.parts) == 2
 
@@ -370,11 +372,11 @@ async def test_a_node_that_is_tried_again_says_anew_what_it_said_in_this_visit()
         await gate.wait()
 
     async with desk(MemoryEngine(), flow(play)) as at:
-        await at.send("hi")
+        ack = await at.send("hi")
         await at.until("node.failed")
         said = (await at.manager.snapshot("s")).messages
         assert [m.message_id for m in said if m.superseded] == ["msg_2"]
-        journal = at.manager._sessions["s"].state.runs[said[0].run_id].journal
+        journal = at.manager._sessions["s"].state.runs[ack.run_id or ""].journal
         assert [event.type for event in journal] == [
             "model.completed",
             "node.completed",

@@ -219,10 +219,108 @@ test("tokens add up over model calls", () => {
   assert.deepEqual(state.usage, { prompt_tokens: 6, completion_tokens: 4, total_tokens: 10 });
 });
 
-test("a run that is rolled back takes its messages along", () => {
-  const state = fold([
+test("what is rolled back takes along all that came after it", () => {
+  const tool = { call_id: "c1", name: "f", message_id: "msg_t" };
+  const before = [
     ...shortRun(),
-    event(9, "history.rolled_back", { message_ids: ["msg_u", "msg_a"] }),
+    event(9, "tool_call.started", tool),
+    event(10, "tool.completed", { ...tool, result: 1, duration_ms: 1 }),
+    event(11, "approval.requested", { approval_id: "a1", call_id: "c1", tool: "f" }),
+  ];
+  const left = (/** @type {string[]} */ ...message_ids) =>
+    fold([...before, event(12, "history.rolled_back", { run_id: "run_2", message_ids })]).items;
+  assert.deepEqual(left("msg_u", "msg_a", "msg_t"), []);
+  assert.deepEqual(
+    left("msg_t").map(({ key }) => key),
+    ["message:msg_u", "message:msg_a"],
+  );
+  assert.equal(left("msg_x").length, 4);
+});
+
+const history = [
+  { role: "user", content: "hello", message_id: "h1" },
+  {
+    role: "assistant",
+    content: "",
+    message_id: "h2",
+    tool_calls: ["c1", "c2", "c3"].map((id) => ({ id, name: "f", arguments: "{}" })),
+  },
+  { role: "tool", content: "one", message_id: "h3", tool_call_id: "c1" },
+];
+
+test("what was said elsewhere is shown, with the results of its calls", () => {
+  const state = fold([event(1, "session.created", { history })]);
+  assert.deepEqual(
+    state.items.map(({ kind, runId }) => [kind, runId]),
+    [
+      ["message", null],
+      ["tool", null],
+      ["tool", null],
+      ["tool", null],
+    ],
+  );
+  assert.deepEqual(
+    kinds(state, "tool").map(({ status, result }) => [status, result]),
+    [
+      ["completed", "one"],
+      ["ready", null],
+      ["ready", null],
+    ],
+  );
+  assert.deepEqual(fold([event(1, "session.created")]).items, []);
+});
+
+test("an input that is a result answers its call, and the calls beside it stay without one", () => {
+  const message = { role: "tool", content: "two", message_id: "m", tool_call_id: "c2" };
+  const state = fold([
+    event(1, "session.created", { history }),
+    event(2, "input.accepted", { message, command_id: "x", policy: "enqueue" }),
   ]);
-  assert.deepEqual(state.items, []);
+  assert.equal(state.items.length, 4);
+  assert.deepEqual(
+    kinds(state, "tool").map(({ status, result, error }) => [status, result, error?.code]),
+    [
+      ["completed", "one", undefined],
+      ["completed", "two", undefined],
+      ["failed", null, "no_result"],
+    ],
+  );
+  assert.equal(state.run?.status, "queued");
+});
+
+test("a call of a client's tool is asked about, answered, and done without having started", () => {
+  const call = { call_id: "c1", name: "place", message_id: "m1" };
+  const asked = { approval_id: "a1", call_id: "c1", tool: "place", arguments: "{}" };
+  const waiting = fold([
+    event(1, "tool_call.started", call),
+    event(2, "tool_call.ready", { ...call, arguments: "{}" }),
+    event(3, "approval.requested", { ...asked, reason: "client tool", wants: "result" }),
+  ]);
+  assert.equal(kinds(waiting, "approval")[0].wants, "result");
+  const answer = { approval_id: "a1", decision: "answered", result: { city: "Ulm" } };
+  const done = fold(
+    [
+      event(4, "approval.resolved", answer),
+      event(5, "tool.completed", { ...call, result: { city: "Ulm" }, duration_ms: 0 }),
+    ],
+    waiting,
+  );
+  assert.deepEqual(kinds(done, "approval")[0].result, { city: "Ulm" });
+  assert.equal(kinds(done, "approval")[0].decision, "answered");
+  assert.equal(kinds(done, "tool")[0].status, "completed");
+});
+
+test("a run that goes on from another one does that one's calls, and shows no others", () => {
+  const call = { call_id: "c1", name: "f" };
+  const state = fold([
+    event(1, "tool_call.started", call),
+    event(2, "tool_call.ready", { ...call, arguments: "{}" }),
+    event(3, "run.cancelled", { reason: "cancel" }),
+    event(4, "run.started", { run_id: "run_2", parent_run_id: "run_1", agent: "echo" }),
+    event(5, "tool.completed", { ...call, run_id: "run_2", result: 1, duration_ms: 1 }),
+  ]);
+  assert.deepEqual(
+    kinds(state, "tool").map(({ status }) => status),
+    ["completed"],
+  );
 });
