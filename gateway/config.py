@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=256 * KIB, ge=KIB)
     """Largest command, over HTTP and WebSocket."""
 
+    max_history_bytes: int = Field(default=8 * 1024 * KIB, ge=KIB)
+    """Largest request of a protocol whose clients send their whole conversation with each."""
+
     max_subscriptions: int = Field(default=512, ge=1)
     """Sessions that one WebSocket, or one client's stream, may listen to."""
 

@@ -7,7 +7,7 @@ from functools import wraps
 
 from aiohttp import web
 
-from gateway.errors import CommandTooLarge, GatewayError
+from gateway.errors import GatewayError
 
 __all__ = ["Handler", "Refusal", "refusing"]
 
@@ -30,9 +30,6 @@ def refusing(refusal: Refusal) -> Callable[[Handler], Handler]:
                 if error.retryable:
                     response.headers["Retry-After"] = "1"
                 return response
-            except web.HTTPRequestEntityTooLarge:
-                large = CommandTooLarge(request.client_max_size)
-                return refusal(large.http_status, large.code, str(large))
             except web.HTTPUnsupportedMediaType as error:
                 return refusal(error.status, "media_type_unsupported", error.text or error.reason)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.commands import Ack, ApprovalDecision, Cancel, CreateSession, parse_command
-from gateway.errors import SessionConflict, SessionUnknown
+from gateway.commands import Ack, ApprovalDecision, Cancel, parse_command, parse_create
+from gateway.errors import CommandRefused, SessionConflict, SessionUnknown
 from gateway.sessions.manager import RunPlace
 from gateway.transports.following import run_of
 from gateway.transports.services import Services
 from runtime.messages import ClientTool, Message
 
-__all__ = ["Turn", "new_command_id", "stop", "take_turn"]
+__all__ = ["Turn", "new_command_id", "stop", "take_first_turn", "take_turn"]
 
 
 def new_command_id() -> str:
@@ -93,20 +94,45 @@ def _command(turn: Turn) -> dict[str, Any]:
     return command
 
 
+async def take_first_turn(services: Services, turn: Turn, *, is_keyed: bool) -> RunPlace:
+    """Make a session for a turn alone, and take the turn in it.
+
+    Args:
+        services: The server's parts.
+        turn: The turn.
+        is_keyed: Whether the client's key names the session: the same request again finds it then.
+            Without a key nobody could find it, and it goes if the turn is refused.
+
+    Raises:
+        SessionConflict: If the key made a session of another conversation before.
+        GatewayError: As `take_turn`.
+    """
+    services.streams.check()
+    await _make_session(services, turn)
+    try:
+        return await take_turn(services, turn)
+    except CommandRefused:
+        if not is_keyed:
+            await services.manager.delete(turn.session_id)
+        raise
+
+
 async def _ensure_session(services: Services, turn: Turn) -> None:
     try:
         await services.manager.engine.session(turn.session_id)
     except SessionUnknown:
-        asked = CreateSession(
-            session_id=turn.session_id,
-            agent=turn.agent,
-            metadata=turn.metadata,
-            history=turn.history,
-        )
-        try:
-            await services.manager.create(asked)
-        except SessionConflict:
-            return  # somebody else has just made it
+        with suppress(SessionConflict):  # somebody else has just made it
+            await _make_session(services, turn)
+
+
+async def _make_session(services: Services, turn: Turn) -> None:
+    asked = {
+        "session_id": turn.session_id,
+        "agent": turn.agent,
+        "metadata": turn.metadata,
+        "history": turn.history,
+    }
+    await services.manager.create(parse_create(asked))
 
 
 async def stop(services: Services, session_id: str, run_id: str | None = None) -> None:

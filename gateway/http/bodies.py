@@ -9,9 +9,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.errors import CommandMalformed, SessionUnknown
+from gateway.errors import CommandMalformed, CommandTooLarge, SessionUnknown
 
-__all__ = ["client_id_of", "command_body", "json_body", "number_of", "session_id_of"]
+__all__ = [
+    "body_of",
+    "client_id_of",
+    "command_body",
+    "is_client_id",
+    "json_body",
+    "json_object",
+    "number_of",
+    "session_id_of",
+]
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -29,6 +38,11 @@ def session_id_of(request: web.Request) -> str:
     return session_id
 
 
+def is_client_id(text: str) -> bool:
+    """Whether a client may call itself so."""
+    return _CLIENT_ID.fullmatch(text) is not None
+
+
 def client_id_of(request: web.Request) -> str:
     """Return the client that the path names.
 
@@ -36,7 +50,7 @@ def client_id_of(request: web.Request) -> str:
         CommandMalformed: If it is no client id.
     """
     client_id = request.match_info["client_id"]
-    if _CLIENT_ID.fullmatch(client_id) is None:
+    if not is_client_id(client_id):
         raise CommandMalformed("a client id has 1 to 64 of A-Z a-z 0-9 . _ -")
     return client_id
 
@@ -58,7 +72,9 @@ def number_of(request: web.Request, name: str, *, default: int, most: int) -> in
     return number
 
 
-async def json_body(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
+async def json_body(
+    request: web.Request, *, optional: bool = False, limit: int | None = None
+) -> dict[str, Any]:
     """Return the object that the body holds.
 
     Only `application/json` is taken: a page of another site cannot send it without asking first.
@@ -66,23 +82,48 @@ async def json_body(request: web.Request, *, optional: bool = False) -> dict[str
     Args:
         request: The request.
         optional: Whether no body stands for an empty object.
+        limit: Bytes that it may have; default: what the server allows a command.
 
     Raises:
         CommandMalformed: If it is not a JSON object.
+        CommandTooLarge: If it is too large.
         web.HTTPUnsupportedMediaType: If it is not declared as JSON.
-        web.HTTPRequestEntityTooLarge: If it is too large.
     """
     if optional and not request.body_exists:
         return {}
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="the body must be application/json")
+    return json_object(await body_of(request, limit=limit))
+
+
+async def body_of(request: web.Request, *, limit: int | None = None) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        CommandTooLarge: If it is too large.
+    """
+    most = request.client_max_size if limit is None else limit
     try:
-        body = orjson.loads(await request.read())
+        if most != request.client_max_size:
+            request = request.clone(client_max_size=most)
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise CommandTooLarge(most) from error
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the object that a body holds.
+
+    Raises:
+        CommandMalformed: If it is not a JSON object.
+    """
+    try:
+        held = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise CommandMalformed("the body is not JSON") from error
-    if not isinstance(body, dict):
+    if not isinstance(held, dict):
         raise CommandMalformed("the body is not a JSON object")
-    return body
+    return held
 
 
 async def command_body(request: web.Request, *, make_id: bool = False) -> dict[str, Any]:

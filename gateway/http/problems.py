@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.errors import CommandTooLarge, CursorInvalid, GatewayError
+from gateway.errors import CursorInvalid, GatewayError
 
 __all__ = ["Answering", "problem", "problems"]
 
@@ -67,8 +67,6 @@ async def problems(request: web.Request, handler: Answering) -> web.StreamRespon
         return await handler(request)
     except GatewayError as error:
         return _of_gateway(error)
-    except web.HTTPRequestEntityTooLarge:
-        return _of_gateway(CommandTooLarge(request.client_max_size))
     except web.HTTPException as error:
         return _of_http(request, error)
     except ConnectionError:

@@ -4,6 +4,10 @@ Frames carry no id, because one id cannot say where many logs stand. Instead a f
 an id follows now and then: it names a checkpoint, a cursor for each session, that was stored before
 it was sent. What lies between the last one and a cut comes again, and the client drops it by
 `(session_id, seq)`.
+
+Where a protocol's frames have no `seq`, nobody could drop what comes again. There each frame carries
+an id of its own: the last checkpoint, and the sessions that have moved since. Checkpoints are made
+only when those are too many for one id.
 """
 
 from __future__ import annotations
@@ -11,24 +15,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from gateway.codecs.native import sse_control, sse_frame_of_many
 from gateway.errors import SessionGone, SessionUnknown
 from gateway.log.engine import Checkpoint
+from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.transports.draining import first_error
 from gateway.transports.outlet import Outlet, pieces
 from gateway.transports.reading import Control, Reading, closing
 from gateway.transports.services import Services
 from gateway.transports.sse import KEEPALIVE, EventStream, id_frame
-from gateway.transports.stream import http_stream, native_wire, retry_ms
-from gateway.transports.subscriptions import Subscription
+from gateway.transports.stream import Wire, http_stream, native_wire, retry_ms
+from gateway.transports.subscriptions import Subscription, Whereabouts
 
-__all__ = ["ClientStream"]
+__all__ = ["NATIVE", "ClientStream", "ClientWire"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,34 +45,77 @@ CHECKPOINT_BYTES = 64 * 1024
 """And after so many bytes, so that a long catching-up is not begun anew."""
 
 
+MOST_MOVED = 8
+"""Sessions that one id names beside a checkpoint: some 100 bytes each, repeated with each frame."""
+
+
+def _retry() -> bytes:
+    return b"retry: %d\n\n" % retry_ms()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientWire:
+    """What a client's stream looks like.
+
+    Attributes:
+        wire: How things are framed; frames have no id.
+        headers: What the response says in place of what all our streams say.
+        first: Returns what is sent at once.
+        each_has_id: Whether each frame says where the stream stands, because a client could not
+            drop what comes twice.
+    """
+
+    wire: Wire
+    headers: Mapping[str, str] = field(default_factory=dict)
+    first: Callable[[], bytes] = _retry
+    each_has_id: bool = False
+
+
 def _control(control: Control) -> bytes:
     return sse_control(control.message)
 
 
-_MANY = native_wire(sse_frame_of_many, _control, KEEPALIVE)
+NATIVE = ClientWire(native_wire(sse_frame_of_many, _control, KEEPALIVE))
+"""The native wire."""
 
 
 class ClientStream:
     """One open stream of one client; its sessions come and go while it is open."""
 
-    def __init__(self, request: web.Request, services: Services, client_id: str) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        services: Services,
+        client_id: str,
+        wire: ClientWire = NATIVE,
+        stood: Whereabouts | None = None,
+    ) -> None:
         """Make the stream.
 
         Args:
             request: The request that it answers.
             services: The server's parts.
             client_id: Whose stream.
+            wire: What it looks like.
+            stood: Where the client's last stream stood.
         """
+        stood = stood or Whereabouts()
+        self._look = wire
+        self._wire = wire.wire
         self._request = request
         self._services = services
         self._engine = services.manager.engine
         self._client_id = client_id
         self._response = EventStream()
+        self._response.headers.update(wire.headers)
         self._outlet: Outlet | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._changed: dict[str, Subscription | None] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._reached: dict[str, Subscription] = {}
+        self._checkpoint_id = stood.checkpoint_id
+        self._since: dict[str, Subscription] = dict(stood.moved)
+        self._unnamed = False
         self._since_checkpoint = 0
         self._moved = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -80,9 +129,9 @@ class ClientStream:
         Raises:
             ShuttingDown: If the server is stopping, before anything was sent.
         """
-        async with http_stream(self._request, self._response, self._services, _MANY) as outlet:
+        async with http_stream(self._request, self._response, self._services, self._wire) as outlet:
             self._outlet = outlet
-            await self._response.write(b"retry: %d\n\n" % retry_ms())
+            await self._response.write(self._look.first())
             with first_error():
                 async with asyncio.TaskGroup() as tasks:
                     self._tasks = tasks
@@ -98,7 +147,8 @@ class ClientStream:
         if self._tasks is None:
             self._changed[session_id] = subscription
             return
-        self.remove(session_id)
+        self._stop(session_id)
+        self._reached[session_id] = subscription
         task = self._tasks.create_task(self._follow(session_id, subscription))
         self._followers[session_id] = task
 
@@ -107,6 +157,10 @@ class ClientStream:
         if self._tasks is None:
             self._changed[session_id] = None
             return
+        self._stop(session_id)
+        self._since.pop(session_id, None)
+
+    def _stop(self, session_id: str) -> None:
         self._reached.pop(session_id, None)
         follower = self._followers.pop(session_id, None)
         if follower is not None:
@@ -116,7 +170,7 @@ class ClientStream:
         try:
             reading = await Reading.open(self._services, session_id, subscription.after)
         except (SessionGone, SessionUnknown):
-            await self._write(sse_control(closing("deleted", session_id=session_id).message))
+            await self._control(closing("deleted", session_id=session_id), session_id, "")
             return
         generation = subscription.generation
         if reading.start is not None:
@@ -125,25 +179,62 @@ class ClientStream:
         async with aclosing(reading.steps(idle=idle)) as steps:
             async for step in steps:
                 if isinstance(step, Control):
-                    await self._write(sse_control(step.message))
-                    if step.position is not None:
-                        self._advance(session_id, step.position, generation, urgent=True)
+                    await self._control(step, session_id, generation)
+                elif step and self._look.each_has_id:
+                    for entry in step:
+                        await self._event(entry, generation)
                 elif step:
-                    for piece in pieces([entry.encoded(sse_frame_of_many) for entry in step]):
-                        await self._write(piece)
+                    await self._events(step)
                     self._advance(session_id, step[-1].position, generation)
+
+    async def _control(self, control: Control, session_id: str, generation: str) -> None:
+        """Say a control object."""
+        await self._ready()
+        name = b""
+        if control.position is not None:
+            self._advance(session_id, control.position, generation, urgent=True)
+            name = self._name()
+        await self._write(name + self._wire.control(control))
+
+    async def _events(self, entries: Sequence[Entry]) -> None:
+        """Say events, as many with one write as fit."""
+        for piece in pieces([self._wire.entry(entry) for entry in entries]):
+            await self._ready()
+            await self._write(piece)
+
+    async def _event(self, entry: Entry, generation: str) -> None:
+        """Say an event, and where the stream stands with it."""
+        frame = self._wire.entry(entry)
+        await self._ready()
+        # No waiting from here to the write: the id must name all that was written before it.
+        self._advance(entry.session_id, entry.position, generation)
+        if frame:
+            await self._write(self._name() + frame)
+
+    def _name(self) -> bytes:
+        """Return the line that says where the stream stands, if frames have one."""
+        if not self._look.each_has_id:
+            return b""
+        self._unnamed = len(self._since) > MOST_MOVED
+        if self._unnamed:
+            return b""
+        return b"id: %b\n" % str(Whereabouts(self._checkpoint_id, self._since)).encode()
 
     def _advance(
         self, session_id: str, position: Position, generation: str, *, urgent: bool = False
     ) -> None:
-        self._reached[session_id] = Subscription(position, generation)
+        self._reached[session_id] = self._since[session_id] = Subscription(position, generation)
+        if self._look.each_has_id and len(self._since) <= MOST_MOVED:
+            return
         self._moved.set()
         if urgent or self._since_checkpoint >= CHECKPOINT_BYTES:
             self._urgent.set()
 
-    async def _write(self, data: bytes) -> None:
+    async def _ready(self) -> None:
         assert self._outlet is not None  # noqa: S101 - set before any task starts
         await self._outlet.ready()
+
+    async def _write(self, data: bytes) -> None:
         await self._response.write(data)
         self._since_checkpoint += len(data)
 
@@ -154,10 +245,18 @@ class ClientStream:
             self._moved.clear()
             self._urgent.clear()
             self._since_checkpoint = 0
-            reached = {sid: str(subscription) for sid, subscription in self._reached.items()}
-            checkpoint = Checkpoint(f"ckp_{secrets.token_hex(8)}", reached)
-            await self._engine.save_checkpoint(self._client_id, checkpoint)
-            await self._write(id_frame(checkpoint.checkpoint_id))
+            reached = dict(self._reached)
+            checkpoint_id = f"ckp_{secrets.token_hex(8)}"
+            cursors = {session_id: str(place) for session_id, place in reached.items()}
+            await self._engine.save_checkpoint(self._client_id, Checkpoint(checkpoint_id, cursors))
+            self._checkpoint_id = checkpoint_id
+            moved = self._since.items()
+            self._since = {sid: place for sid, place in moved if reached.get(sid) != place}
+            await self._ready()
+            if not self._look.each_has_id:
+                await self._write(id_frame(checkpoint_id))
+            elif self._unnamed and (name := self._name()):
+                await self._write(name + b"\n")
             try:
                 async with asyncio.timeout(CHECKPOINT_SECONDS):
                     await self._urgent.wait()
@@ -167,4 +266,5 @@ class ClientStream:
     async def _keepalives(self) -> None:
         while True:
             await asyncio.sleep(self._services.settings.keepalive_s)
-            await self._write(KEEPALIVE)
+            await self._ready()
+            await self._write(self._wire.keepalive)

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from gateway.errors import TooManySubscriptions
 from gateway.log.position import ONLY_NEW, After
-from gateway.transports.client_stream import ClientStream
+from gateway.transports.client_stream import NATIVE, ClientStream, ClientWire
 from gateway.transports.services import Services
-from gateway.transports.subscriptions import Subscription, parse_checkpoint_id, starts
+from gateway.transports.subscriptions import Subscription, Whereabouts, starts
 
 __all__ = ["Clients"]
 
@@ -23,7 +23,7 @@ class Clients:
         """Make it; `services` are the server's parts."""
         self._services = services
         self._engine = services.manager.engine
-        self._streams: dict[str, set[ClientStream]] = {}
+        self._listeners = services.listeners
 
     async def subscribe(self, client_id: str, session_id: str, after: After) -> None:
         """Put a session on a client's streams, open ones included; again: from `after` anew.
@@ -42,13 +42,13 @@ class Clients:
         start = head.tail if after == ONLY_NEW else after
         wanted = Subscription(start, secrets.token_hex(4))
         await self._engine.subscribe(client_id, session_id, str(wanted))
-        for stream in self._streams.get(client_id, ()):
+        for stream in self._listeners.of(client_id):
             stream.add(session_id, wanted)
 
     async def unsubscribe(self, client_id: str, session_id: str) -> None:
         """Take a session off a client's streams. Doing it twice is not an error."""
         await self._engine.unsubscribe(client_id, session_id)
-        for stream in self._streams.get(client_id, ()):
+        for stream in self._listeners.of(client_id):
             stream.remove(session_id)
 
     async def describe(self, client_id: str) -> dict[str, Any]:
@@ -60,30 +60,36 @@ class Clients:
             "subscriptions": {
                 sid: None if after is None else str(after) for sid, after in wanted.items()
             },
-            "streams": len(self._streams.get(client_id, ())),
+            "streams": len(self._listeners.of(client_id)),
         }
 
     async def stream(
-        self, request: web.Request, client_id: str, last_event_id: str | None
+        self,
+        request: web.Request,
+        client_id: str,
+        last_event_id: str | None,
+        wire: ClientWire = NATIVE,
     ) -> web.StreamResponse:
         """Stream all of a client's sessions, until the client or the server ends it.
+
+        Args:
+            request: The request that it answers.
+            client_id: Whose sessions.
+            last_event_id: Where the client's last stream stood, if it had one.
+            wire: What the stream looks like.
 
         Raises:
             CursorMalformed: If the last event id is none that a client stream gave.
             ShuttingDown: If the server is stopping.
         """
-        checkpoint_id = parse_checkpoint_id(last_event_id)
+        stood = Whereabouts.parse(last_event_id)
         checkpoint = None
-        if checkpoint_id is not None:
-            checkpoint = await self._engine.load_checkpoint(client_id, checkpoint_id)
-        forgotten = checkpoint_id is not None and checkpoint is None
-        stream = ClientStream(request, self._services, client_id)
-        self._streams.setdefault(client_id, set()).add(stream)
-        try:
+        if stood.checkpoint_id is not None:
+            checkpoint = await self._engine.load_checkpoint(client_id, stood.checkpoint_id)
+        forgotten = stood.checkpoint_id is not None and checkpoint is None
+        stream = ClientStream(request, self._services, client_id, wire, stood)
+        with self._listeners.listening(client_id, stream):
             kept = await self._engine.subscriptions(client_id)
-            return await stream.run(starts(kept, checkpoint, forgotten=forgotten))
-        finally:
-            streams = self._streams[client_id]
-            streams.discard(stream)
-            if not streams:
-                del self._streams[client_id]
+            return await stream.run(
+                starts(kept, checkpoint, forgotten=forgotten, moved=stood.moved)
+            )

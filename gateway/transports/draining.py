@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -12,11 +13,16 @@ __all__ = ["OpenStreams", "first_error"]
 
 
 class OpenStreams:
-    """The open streams of one server. Watching costs a stream nothing while it runs."""
+    """The open streams of one server. Watching costs a stream nothing while it runs.
+
+    Attributes:
+        holders: How many clients hold a run, by its session and its own id; see `holding`.
+    """
 
     def __init__(self) -> None:
         self._deadlines: set[asyncio.Timeout] = set()
         self._draining = False
+        self.holders: Counter[tuple[str, str]] = Counter()
 
     @property
     def draining(self) -> bool:

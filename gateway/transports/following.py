@@ -99,5 +99,7 @@ async def run_of(services: Services, ack: Ack) -> RunPlace:
             raise
         # It waited in the queue and was cancelled there: its end is in the log, and all there is.
         return RunPlace(ack.session_id, run_id, "", "cancelled", (at,))
-    segments = tuple(segment for segment in place.segments if segment.seq < at.seq)
+    # An input's segment begins right before the command's first event, a resumption's after it.
+    later = [n for n, segment in enumerate(place.segments, start=1) if segment.seq >= at.seq - 1]
+    segments = place.segments[: later[0]] if later else place.segments
     return replace(place, segments=segments or (at,))

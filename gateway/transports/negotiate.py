@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gateway.log.position import After, parse_after
 
-__all__ = ["EVENT_STREAM", "JSON", "NDJSON", "after_of", "choose"]
+__all__ = ["EVENT_STREAM", "JSON", "NDJSON", "after_of", "choose", "names"]
 
 EVENT_STREAM = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -31,6 +31,15 @@ def choose(accept: str | None, offered: Sequence[str]) -> str | None:
         if quality > best_quality:
             best, best_quality = media_type, quality
     return best
+
+
+def names(accept: str | None, media_type: str) -> bool:
+    """Whether an `Accept` header names a media type itself, and does not refuse it.
+
+    Wildcards, and no header, name nothing.
+    """
+    ranges = [_media_range(part) for part in (accept or "").split(",")]
+    return any(name == media_type and quality > 0 for name, quality in ranges)
 
 
 def _media_range(text: str) -> tuple[str, float]:

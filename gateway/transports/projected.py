@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ from aiohttp import web
 
 from gateway.codecs.codec import Codec, Projection
 from gateway.codecs.framing import Style, line, sse
-from gateway.errors import GatewayError
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.sessions.manager import RunPlace
 from gateway.transports.following import follow_run, is_end
+from gateway.transports.holding import holding
 from gateway.transports.ndjson import line_stream
 from gateway.transports.outlet import Outlet, pieces
 from gateway.transports.reading import Control
@@ -26,8 +26,6 @@ from gateway.transports.sse import EventStream
 from gateway.transports.stream import Wire, http_chunk, http_stream
 
 __all__ = ["Look", "stream_run"]
-
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,13 @@ class Look:
         headers: What it says beside, or in place of, what all our streams say; None drops one.
         first: Sent at once, and with it the head: clients and proxies learn that the stream is on.
         keepalive: Sent in silence.
+        keepalive_s: For how many seconds the stream may be silent, if the protocol's clients are
+            less patient than the server's setting.
         skip: So many messages are left out at the start: the client has them.
-        cancels: Whether the run ends with the connection, because nobody could come back to it.
+        cancels: Whether the run ends with the connection, or with the last of several such ones.
+        state: The codec's, where the stream does not begin at the beginning.
+        wrap: Done to each framed message for this reader alone, who asked under an id of its own;
+            what it is done to stays shared.
     """
 
     codec: Codec[Any]
@@ -49,15 +52,19 @@ class Look:
     headers: Mapping[str, str | None] | None = None
     first: bytes = b":\n\n"
     keepalive: bytes = b":\n\n"
+    keepalive_s: float = math.inf
     skip: int = 0
     cancels: bool = False
+    state: Any = None
+    wrap: Callable[[bytes], bytes] | None = None
 
 
 class _Reader:
     """Frames entries for one reader, and knows whether it has seen the end."""
 
     def __init__(self, look: Look) -> None:
-        self._projection = Projection(look.codec, look.style)
+        self._projection = Projection(look.codec, look.style, look.state)
+        self._wrap = look.wrap
         self._skip = look.skip
         self.ended = False
 
@@ -68,6 +75,8 @@ class _Reader:
             skipped = min(self._skip, len(messages))
             self._skip -= skipped
             messages = messages[skipped:]
+        if self._wrap is not None:
+            messages = tuple(map(self._wrap, messages))
         return messages[0] if len(messages) == 1 else b"".join(messages)
 
     def chunk(self, entry: Entry) -> bytes:
@@ -75,7 +84,8 @@ class _Reader:
         return http_chunk(frame) if frame else b""  # an empty chunk would end the response
 
     def control(self, control: Control) -> bytes:
-        return self._projection.cut(control.message["reason"])
+        message = self._projection.cut(control.message["reason"])
+        return message if self._wrap is None else self._wrap(message)
 
 
 async def stream_run(
@@ -93,24 +103,33 @@ async def stream_run(
         CursorInvalid, SessionGone: If the run cannot be read any more, before anything was sent.
     """
     start = place.segments[-1] if after is None else after
-    await services.manager.engine.read(place.session_id, start, limit=1)  # or say so in time
     reader = _Reader(look)
+    async with holding(services, place, lambda: reader.ended) if look.cancels else nullcontext():
+        await services.manager.engine.read(place.session_id, start, limit=1)  # or say so in time
+        return await _stream(request, services, place, look, reader=reader, start=start)
+
+
+async def _stream(
+    request: web.Request,
+    services: Services,
+    place: RunPlace,
+    look: Look,
+    *,
+    reader: _Reader,
+    start: Position,
+) -> web.StreamResponse:
     wire = Wire(reader.frame, reader.chunk, reader.control, look.keepalive)
     response = _response(look)
-    try:
-        async with http_stream(request, response, services, wire, reusable=True) as outlet:
-            await response.write(look.first)
-            chunked = response.headers.get("Transfer-Encoding") == "chunked"
-            frame = reader.chunk if chunked else reader.frame
-            quiet = services.settings.keepalive_s / 2
-            batches = follow_run(services, place, after=start, idle=quiet)
-            delivering = _deliver(
-                batches, response, outlet, frame=frame, keepalive=look.keepalive, quiet=quiet
-            )
-            await asyncio.create_task(delivering)
-    finally:
-        if look.cancels and not reader.ended and not services.streams.draining:
-            await _leave(services, place)
+    async with http_stream(request, response, services, wire, reusable=True) as outlet:
+        await response.write(look.first)
+        chunked = response.headers.get("Transfer-Encoding") == "chunked"
+        frame = reader.chunk if chunked else reader.frame
+        quiet = min(services.settings.keepalive_s, look.keepalive_s) / 2
+        batches = follow_run(services, place, after=start, idle=quiet)
+        delivering = _deliver(
+            batches, response, outlet, frame=frame, keepalive=look.keepalive, quiet=quiet
+        )
+        await asyncio.create_task(delivering)
     return response
 
 
@@ -142,17 +161,6 @@ async def _deliver(
                 await outlet.ready()
                 await response.write(keepalive)
                 spoke_at = now
-
-
-async def _leave(services: Services, place: RunPlace) -> None:
-    """Cancel the run of a client that has gone. Nobody is left to be told if that fails."""
-    try:
-        await services.manager.leave(place.session_id, place.run_id)
-    except GatewayError as error:
-        _LOGGER.info(
-            "the run of a client that has gone goes on",
-            extra={"run_id": place.run_id, "code": error.code},
-        )
 
 
 def _response(look: Look) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from gateway.config import Settings
 from gateway.sessions.manager import SessionManager
 from gateway.transports.crowd import Crowds
 from gateway.transports.draining import OpenStreams
+from gateway.transports.listeners import Listeners
 
 __all__ = ["Services"]
 
@@ -21,9 +22,11 @@ class Services:
         settings: The server's settings.
         streams: The open streams.
         crowds: How many readers each session has.
+        listeners: The open streams of clients.
     """
 
     manager: SessionManager
     settings: Settings
     streams: OpenStreams = field(default_factory=OpenStreams)
     crowds: Crowds = field(default_factory=Crowds)
+    listeners: Listeners = field(default_factory=Listeners)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.errors import GatewayError, ShuttingDown, SlowClient
 from gateway.log.entry import Entry
@@ -127,6 +127,11 @@ async def http_stream(
     outlet = outlet_of(request, services)
     if not reusable:
         response.force_close()
+    if request.version < HttpVersion11:
+        # Proxies such as nginx speak it, and it knows no chunks: the end of the connection is that of
+        # the response. aiohttp would leave it open for a client that asks for keep-alive.
+        response.force_close()
+        response.headers["Connection"] = "close"
     await response.prepare(request)
     patience: float | None = None
     try:

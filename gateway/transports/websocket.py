@@ -1,6 +1,7 @@
 """The WebSocket: any number of sessions on one connection, and commands.
 
-This file opens and closes the connection; what is said on it is in `conversation`.
+This file opens and closes the connection; what is said on it is in `conversation`, or in whatever
+else talks on a WebSocket.
 
     ends because                     close code
     ────────────                     ──────────
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode, web
 
@@ -27,7 +29,7 @@ from gateway.transports.outlet import Outlet
 from gateway.transports.services import Services
 from gateway.transports.stream import outlet_of
 
-__all__ = ["websocket"]
+__all__ = ["Talk", "hold_socket", "websocket"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,8 +40,35 @@ _REASON_BYTES = 123
 """What a close frame has room for (RFC 6455, section 5.5)."""
 
 
+Talk = Callable[[web.WebSocketResponse, Outlet, asyncio.TaskGroup], Awaitable[None]]
+"""What is said on a connection until the client closes it; its tasks end with the connection."""
+
+
 async def websocket(request: web.Request, services: Services) -> web.StreamResponse:
     """Serve one WebSocket until it ends.
+
+    Raises:
+        ShuttingDown: If the server is stopping, before the upgrade.
+    """
+
+    def talk(
+        socket: web.WebSocketResponse, outlet: Outlet, tasks: asyncio.TaskGroup
+    ) -> Awaitable[None]:
+        return Conversation(socket, outlet, services, tasks).hold()
+
+    return await hold_socket(request, services, talk)
+
+
+async def hold_socket(
+    request: web.Request, services: Services, talk: Talk, *, limit: int | None = None
+) -> web.StreamResponse:
+    """Open a WebSocket, let `talk` happen on it, and close it in the way that tells why.
+
+    Args:
+        request: The request to upgrade.
+        services: The server's parts.
+        talk: What happens on it.
+        limit: Bytes that a frame of the client may have; default: what a command may have.
 
     Raises:
         ShuttingDown: If the server is stopping, before the upgrade.
@@ -49,13 +78,14 @@ async def websocket(request: web.Request, services: Services) -> web.StreamRespo
     socket = web.WebSocketResponse(
         heartbeat=settings.ws_heartbeat_s,
         compress=False,
-        max_msg_size=settings.max_body_bytes + 1,  # aiohttp refuses what reaches it
+        # aiohttp refuses what reaches this.
+        max_msg_size=(settings.max_body_bytes if limit is None else limit) + 1,
         timeout=CLOSE_SECONDS,
     )
     await socket.prepare(request)
     try:
         outlet = outlet_of(request, services)
-        error = await _converse(socket, outlet, services)
+        error = await _converse(socket, outlet, services, talk)
         await _close(socket, outlet, error)
     except ConnectionError:
         _LOGGER.debug("a client went away")
@@ -63,14 +93,14 @@ async def websocket(request: web.Request, services: Services) -> web.StreamRespo
 
 
 async def _converse(
-    socket: web.WebSocketResponse, outlet: Outlet, services: Services
+    socket: web.WebSocketResponse, outlet: Outlet, services: Services, talk: Talk
 ) -> GatewayError | None:
     """Talk until one side ends it; return why, if it was not the client."""
     try:
         async with services.streams.until_drained():
             with first_error():
                 async with asyncio.TaskGroup() as tasks:
-                    await Conversation(socket, outlet, services, tasks).hold()
+                    await talk(socket, outlet, tasks)
     except GatewayError as error:
         return error
     except ConnectionError:

@@ -10,6 +10,7 @@ from tests.browser.driver import WORDS, OpenPage, Transport
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest.mark.rows("K24")
 async def test_an_answer_streams_and_is_whole_at_the_end(
     open_page: OpenPage, transport: Transport
 ) -> None:
@@ -92,6 +93,7 @@ async def test_two_messages_in_one_breath_make_one_session(
     assert sorted(await user.texts()) == ["one", "one", "two", "two"]
 
 
+@pytest.mark.rows("K23")
 async def test_text_is_shown_as_text_and_never_as_markup(
     open_page: OpenPage, transport: Transport
 ) -> None:

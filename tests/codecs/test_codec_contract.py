@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 from typing import Any, get_args
 
@@ -27,10 +28,12 @@ all_codecs = pytest.mark.parametrize("case", CASES, ids=[case.name for case in C
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@cache
 def corpus() -> list[Segment]:
     return [part for log in logs() for part in segments_of(log)]
 
 
+@cache
 def logs() -> list[list[Event]]:
     return [legal_log(Random(seed)) for seed in range(SEEDS)]  # noqa: S311 - repeatable
 

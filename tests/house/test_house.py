@@ -19,13 +19,13 @@ LIMITS = {
     "examples": 400,
     "tests": 600,
 }
-SOURCES = {".py", ".js", ".css", ".html"}
+SOURCES = {".py", ".js", ".mjs", ".css", ".html"}
 
 
 def sources() -> Iterator[tuple[Path, int]]:
     for folder, limit in LIMITS.items():
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in SOURCES:
+            if path.suffix in SOURCES and "node_modules" not in path.parts:
                 yield path.relative_to(ROOT), limit
 
 

@@ -240,13 +240,15 @@ class _Story:
     def _node(
         self, path: tuple[str, ...], node: str, index: int, state: dict[str, object]
     ) -> Telling:
-        of = {"run_id": self.run_id, "path": path, "node": node}
+        kind = "flow_step" if index % 2 else "node"
+        where = {"run_id": self.run_id, "path": path, "node": node}
+        of = where | {"kind": kind}
         yield NodeStarted(**of, superstep=index, agent="writer", state=dict(state))
         if self.chance(0.2):
             yield NodeFailed(**of, error=BROKEN, will_retry=True)
             yield NodeStarted(**of, superstep=index, state=dict(state))
         if self.chance(0.5):
-            yield NodeUpdate(**of, updates={"percent": 50})
+            yield NodeUpdate(**where, updates={"percent": 50})
         if self.chance(0.3):
             yield Custom(run_id=self.run_id, path=(*path, node), name="told\nyou", payload={"n": 1})
         if self.chance(0.2):
@@ -400,6 +402,10 @@ class _Run:
     def _pause(self) -> bool:
         """All that works waits for a human; False if the run is cancelled instead of going on."""
         story, run_id, open_now = self.story, self.story.run_id, self.open_now
+        if story.chance(0.25):  # somebody was quicker, and it need not wait
+            how = story.random.choice(["approved", "rejected"])
+            self.say(*_decided(open_now, how), RunResumed(run_id=run_id, from_seq=1))
+            return True
         supersteps = list(open_now.supersteps.values())
         nodes, agents = list(open_now.nodes.values()), list(open_now.agents.values())
         waits = ErrorInfo(code="interrupted", message="it waits for a human")
@@ -410,7 +416,9 @@ class _Run:
                 for agent in reversed(agents)
             ),
             *(
-                NodeFailed(run_id=run_id, path=node.path, node=node.node, error=waits)
+                NodeFailed(
+                    run_id=run_id, path=node.path, node=node.node, kind=node.kind, error=waits
+                )
                 for node in nodes
             ),
             *(

@@ -1,0 +1,1 @@
+"""OpenAI's APIs: chat completions, responses and models. Agents are models there."""

@@ -1,0 +1,1 @@
+"""The wires of the five source systems, each at its own paths."""
