@@ -257,6 +257,7 @@ async def test_a_decision_that_comes_while_other_nodes_work_lets_the_run_go_on_b
         types = await at.types()
         assert types[-3:] == ["node.completed", "run.resumed", "run.completed"]
         assert "run.interrupted" not in types  # it did not pause
+        assert len((await at.manager.run("s")).segments) == 1
         assert puppet.parts[1].request.decisions["apr_1"].kind == "approved"
         assert (await at.manager.snapshot("s")).status == "idle"
 
