@@ -223,9 +223,14 @@ class Pong(BaseModel):
 def explain(error: ValidationError) -> str:
     """Say what is wrong with client input: each problem with the name of its field."""
     problems = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    items = error.errors(include_url=False, include_input=False)
+    for item in items:
         names = [str(part) for part in item["loc"]]
-        if item["type"] == "extra_forbidden":
+        if item["type"] == "too_short":  # items that are wrong are not counted
+            if not any(_is_below(other["loc"], item["loc"]) for other in items):
+                least = item["ctx"]["min_length"]
+                problems.append(f"`{'.'.join(names)}`: there must be at least {least}")
+        elif item["type"] == "extra_forbidden":
             problems.append(f"unknown field `{names[-1]}`")
         elif item["type"] == "missing":
             problems.append(f"missing field `{names[-1]}`")
@@ -235,8 +240,13 @@ def explain(error: ValidationError) -> str:
             problems.append("missing field `type`")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            problems.append(f"`{'.'.join(names)}`: {message}" if names else message)
+            is_whole = names in ([], ["send"])  # other protocols have no word `send`
+            problems.append(message if is_whole else f"`{'.'.join(names)}`: {message}")
     return "; ".join(problems)
+
+
+def _is_below(place: tuple[int | str, ...], above: tuple[int | str, ...]) -> bool:
+    return len(place) > len(above) and place[: len(above)] == above
 
 
 def parse_command(data: object) -> Send | Cancel | Continue | Ping:

@@ -17,6 +17,7 @@
     │   ├── CommandConflict       command_conflict      409   4409
     │   ├── CommandTooLarge       command_too_large     413   4413
     │   ├── RunActive             run_active            409   4409
+    │   ├── RunWaits              approval_required     409   4409
     │   ├── RunUnknown            run_unknown           404   4404
     │   ├── RunNotResumable       run_not_resumable     409   4409
     │   ├── ApprovalUnknown       approval_unknown      404   4404
@@ -51,6 +52,7 @@ __all__ = [
     "RunActive",
     "RunNotResumable",
     "RunUnknown",
+    "RunWaits",
     "SessionClosed",
     "SessionConflict",
     "SessionGone",
@@ -244,6 +246,12 @@ class RunActive(CommandRefused):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"run {run_id!r} is active")
         self.run_id = run_id
+
+
+class RunWaits(CommandRefused):
+    """The session's run waits for a human, and this client could not answer."""
+
+    code = "approval_required"
 
 
 class RunUnknown(CommandRefused):

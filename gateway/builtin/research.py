@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gateway.builtin.scripted import SECONDS_PER_WORD
 from runtime.agent import Agent
-from runtime.errors import UpdateInvalid
 from runtime.graph import END, Command, CompiledGraph, Graph, Key, ListKey, NodeContext, View
 from runtime.models.base import Model, ModelRequest
 from runtime.models.scripted import Cue, ScriptedModel, say
@@ -141,24 +140,26 @@ def _look_up(topic: str, place: int) -> str:
 async def _approve(context: NodeContext, view: View) -> Command:
     """Ask before anything is written. What a human changed is what is written about."""
     brief = Brief(topic=view.get(TOPIC), notes=view.get(FOUND))
-    decision = await context.interrupt(
-        "Shall a report be written from these notes?", brief.model_dump()
-    )
-    if decision.kind in {"rejected", "expired"}:
-        why = f" You said: {decision.message}" if decision.message else ""
-        return Command().set(REPORT, f"Nothing was written.{why}").to(END)
-    if decision.kind == "edited":
-        brief = _edited(decision.arguments or "")
+    question = "Shall a report be written from these notes?"
+    while True:
+        decision = await context.interrupt(question, brief.model_dump())
+        if decision.kind in {"rejected", "expired"}:
+            why = f" You said: {decision.message}" if decision.message else ""
+            return Command().set(REPORT, f"Nothing was written.{why}").to(END)
+        if decision.kind != "edited":
+            break
+        try:
+            brief = Brief.model_validate_json(decision.arguments or "")
+            break
+        except ValidationError as error:
+            question = f"{_wrong(error)}. Approve, reject, or change the topic or the notes."
     return Command().set(TOPIC, brief.topic).set(NOTES, brief.notes).to("write")
 
 
-def _edited(arguments: str) -> Brief:
-    try:
-        return Brief.model_validate_json(arguments)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "brief"
-        raise UpdateInvalid(name, first["msg"]) from error
+def _wrong(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"])) or "the answer"
+    return f"{name}: {first['msg']}"
 
 
 def _ask(view: View) -> str:

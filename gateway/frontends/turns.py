@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gateway.codecs.waiting import waits_for_human
 from gateway.commands import Ack, ApprovalDecision, Cancel, parse_command, parse_create
-from gateway.errors import CommandRefused, SessionConflict, SessionUnknown
+from gateway.errors import CommandRefused, RunUnknown, RunWaits, SessionConflict, SessionUnknown
 from gateway.sessions.manager import RunPlace
 from gateway.transports.following import run_of
 from gateway.transports.services import Services
@@ -42,6 +43,9 @@ class Turn:
         options: Run options.
         rewind_to: The message that, with all after it, no longer counts.
         metadata: Of a session that is made.
+        is_nameless: Whether nobody but this turn knows the session: it goes if the turn is refused.
+        can_answer: Whether the client can decide what is asked of a human. If not, it is refused
+            while a run waits for that: it would wait behind that run, and not know why.
     """
 
     session_id: str
@@ -58,6 +62,8 @@ class Turn:
     options: Mapping[str, Any] = field(default_factory=dict)
     rewind_to: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_nameless: bool = False
+    can_answer: bool = True
 
 
 async def take_turn(services: Services, turn: Turn) -> RunPlace:
@@ -66,12 +72,35 @@ async def take_turn(services: Services, turn: Turn) -> RunPlace:
     Raises:
         GatewayError: If it is refused; it had no effect then, though a session may have been made.
     """
+    return await _take(services, turn, _ensure_session)
+
+
+async def _take(
+    services: Services, turn: Turn, make: Callable[[Services, Turn], Awaitable[None]]
+) -> RunPlace:
     services.streams.check()
+    command = parse_command(_command(turn))  # first: what cannot be read makes no session
     if not turn.decisions:
-        await _ensure_session(services, turn)
-    ack = await services.manager.obey(parse_command(_command(turn)))
+        await make(services, turn)
+    if not turn.can_answer:
+        await _refuse_while_a_run_waits(services, turn)
+    try:
+        ack = await services.manager.obey(command)
+    except CommandRefused:
+        if turn.is_nameless:
+            await services.manager.delete(turn.session_id)
+        raise
     assert isinstance(ack, Ack)  # noqa: S101 - only a ping gets a pong
     return await run_of(services, ack)
+
+
+async def _refuse_while_a_run_waits(services: Services, turn: Turn) -> None:
+    manager = services.manager
+    if await manager.engine.answer(turn.session_id, turn.command_id) is not None:
+        return  # it was taken before, and finds its run
+    with suppress(RunUnknown):
+        if (await manager.run(turn.session_id)).status == "interrupted":
+            raise RunWaits(waits_for_human(turn.session_id))
 
 
 def _command(turn: Turn) -> dict[str, Any]:
@@ -107,14 +136,7 @@ async def take_first_turn(services: Services, turn: Turn, *, is_keyed: bool) -> 
         SessionConflict: If the key made a session of another conversation before.
         GatewayError: As `take_turn`.
     """
-    services.streams.check()
-    await _make_session(services, turn)
-    try:
-        return await take_turn(services, turn)
-    except CommandRefused:
-        if not is_keyed:
-            await services.manager.delete(turn.session_id)
-        raise
+    return await _take(services, replace(turn, is_nameless=not is_keyed), _make_session)
 
 
 async def _ensure_session(services: Services, turn: Turn) -> None:

@@ -202,7 +202,14 @@ class Session:
 
     async def _run(self, run: RunState, claim: Fence) -> None:
         """Do a run, and make sure that the log says how it ended."""
-        logger.info("run started", extra={"run_id": run.run_id, "attempt": run.attempt})
+        logger.info(
+            "run started",
+            extra={
+                "session_id": self.state.session_id,
+                "run_id": run.run_id,
+                "attempt": run.attempt,
+            },
+        )
         error: ErrorInfo
         try:
             runnable = self._runnable(run.agent)

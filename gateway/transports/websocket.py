@@ -82,6 +82,8 @@ async def hold_socket(
         max_msg_size=(settings.max_body_bytes if limit is None else limit) + 1,
         timeout=CLOSE_SECONDS,
     )
+    if not socket.can_prepare(request).ok:
+        raise web.HTTPBadRequest(text="this is a WebSocket: connect to it with an upgrade")
     await socket.prepare(request)
     try:
         outlet = outlet_of(request, services)

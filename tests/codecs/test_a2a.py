@@ -222,9 +222,12 @@ def test_a_pause_says_what_is_asked() -> None:
         ),
         (
             asks("apr_1", node="review", arguments='"draft"', reason="look"),
-            'review asks (look): "draft"',
+            'review asks (look): "draft". Answer "approve", "reject" and why, or what it goes on with.',
         ),
-        (asks("apr_1", node="review"), "review asks"),
+        (
+            asks("apr_1", node="review"),
+            'review asks. Answer "approve", "reject" and why, or what it goes on with.',
+        ),
     ],
 )
 def test_each_kind_of_question_has_its_words(asked: ApprovalRequested, sentence: str) -> None:
@@ -253,7 +256,9 @@ def test_after_one_of_two_decisions_the_rest_is_asked_again() -> None:
     )
     status = told_all[-1]["statusUpdate"]["status"]
     assert status["state"] == "TASK_STATE_INPUT_REQUIRED"
-    assert status["message"]["parts"][0] == {"text": "m asks"}
+    assert status["message"]["parts"][0] == {
+        "text": 'm asks. Answer "approve", "reject" and why, or what it goes on with.'
+    }
 
 
 def test_a_pause_that_was_answered_beforehand_asks_nothing() -> None:
@@ -382,6 +387,14 @@ def test_a_message_that_came_in_one_piece_is_an_artifact_at_once() -> None:
 
 
 # --- results -------------------------------------------------------------------------------------
+
+
+def test_the_output_of_a_graph_that_a_message_has_said_is_not_told_again() -> None:
+    told_twice = COMPLETED.model_copy(update={"final_output": "Hello"})
+    said = updates(STARTED, SPEAKS, whole("Hello"), told_twice)
+    assert not any("output" in words for _, words in said)
+    alone = results(STARTED, told_twice)[-2]["artifactUpdate"]["artifact"]
+    assert alone["parts"] == [{"text": "Hello"}]
 
 
 def test_an_output_that_no_message_has_said_is_an_artifact() -> None:

@@ -9,6 +9,7 @@ from gateway.codecs.codec import Projection
 from gateway.codecs.framing import sse
 from gateway.codecs.native import event_json
 from gateway.codecs.sources.agentlang import AgentlangCodec, outcome
+from gateway.codecs.waiting import waits_for_human
 from runtime.events import (
     AgentCompleted,
     AgentStarted,
@@ -181,7 +182,7 @@ ENDS: list[tuple[Event, int, str, str]] = [
         RunInterrupted(run_id=R, reason="approval"),
         409,
         "error",
-        '{"error":"the run waits for a human","statusCode":409}',
+        f'{{"error":"{waits_for_human("ses_1")}","statusCode":409}}',
     ),
 ]
 
@@ -191,14 +192,14 @@ ENDS: list[tuple[Event, int, str, str]] = [
 def test_the_last_event_is_the_plain_answer_to_the_byte(
     event: Event, status: int, name: str, body: str
 ) -> None:
-    end = outcome(event)
+    end = outcome(event, "ses_1")
     assert end is not None
     assert (end.status, end.body.decode()) == (status, body)
     assert told(CODEC, event).decode() == f"event: {name}\ndata: {body}\n\n"
 
 
 def test_nothing_else_is_an_outcome() -> None:
-    assert outcome(RunStarted(run_id=R, agent="a")) is None
+    assert outcome(RunStarted(run_id=R, agent="a"), "ses_1") is None
 
 
 @pytest.mark.rows("W-L7")

@@ -8,6 +8,7 @@ import pytest
 from gateway.codecs.codec import Projection
 from gateway.codecs.framing import sse, sse_with_run
 from gateway.codecs.sources.sekuire import SekuireCodec
+from gateway.codecs.waiting import waits_for_human
 from runtime.events import (
     ErrorInfo,
     Event,
@@ -77,7 +78,10 @@ def test_who_speaks_below_the_conversation_is_not_heard() -> None:
             "the model is down",
         ),
         (RunCancelled(run_id=R, reason="timeout"), "the run was cancelled: timeout"),
-        (RunInterrupted(run_id=R, reason="approval"), "the run waits for a human"),
+        (
+            RunInterrupted(run_id=R, reason="approval"),
+            waits_for_human("ses_1"),
+        ),
     ],
 )
 def test_a_run_that_does_not_complete_ends_in_an_error_and_is_never_done(

@@ -8,6 +8,7 @@ import pytest
 from gateway.codecs.codec import Projection
 from gateway.codecs.framing import sse, sse_with_run
 from gateway.codecs.sources.stratus import StratusCodec
+from gateway.codecs.waiting import waits_for_human
 from runtime.events import (
     AgentStarted,
     Custom,
@@ -131,7 +132,7 @@ def test_what_is_not_known_of_a_model_call_is_left_out() -> None:
         ),
         (
             RunInterrupted(run_id=R, reason="approval", pending=("apr_1",)),
-            '{"message":"the run waits for a human","code":"approval_required"}',
+            f'{{"message":"{waits_for_human("ses_1")}","code":"approval_required"}}',
         ),
     ],
 )

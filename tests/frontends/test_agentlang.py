@@ -188,6 +188,7 @@ async def test_a_bad_request_gets_a_normal_status_with_and_without_the_header(ac
             refusal = orjson.loads(text)
             assert refusal["statusCode"] == status
             assert set(refusal) == {"error", "statusCode"}
+            assert await place.sessions() == [], "a refused request leaves nothing behind"
         no_json, _ = await ask(place, "/agents/assistant", ASKED, Content_Type="text/plain")
         assert no_json.status == 415
 

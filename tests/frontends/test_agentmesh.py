@@ -265,6 +265,7 @@ async def test_a_bad_body_is_refused_before_any_byte_of_a_stream(body: bytes, wo
         refusal = await response.json()
         assert words in refusal["Error"]
         assert refusal["code"]
+        assert await site.sessions() == [], "a refused request leaves nothing behind"
 
 
 @pytest.mark.rows("X2")

@@ -76,6 +76,7 @@ async def test_any_message_arrives_as_it_was_meant(message: str) -> None:
 async def test_what_cannot_be_taken_gets_422_before_any_byte_of_a_stream(query: str) -> None:
     async with serving(teller()) as place:
         answer, text = await ask(place, f"/chat/stream{query}")
+        assert await place.sessions() == [], "a refused request leaves nothing behind"
     assert answer.status == 422
     assert answer.headers["content-type"] == "application/json"
     assert set(orjson.loads(text)) == {"error", "code"}
@@ -106,6 +107,7 @@ async def test_a_body_that_cannot_be_taken_gets_422_that_names_what_is_wrong(
 ) -> None:
     async with serving(teller()) as place:
         answer, text = await ask(place, "/chat/stream", body)
+        assert await place.sessions() == [], "a refused request leaves nothing behind"
     assert answer.status == 422
     assert words in orjson.loads(text)["error"]
 
@@ -375,7 +377,8 @@ async def test_a_run_that_waits_for_a_human_says_so_and_can_be_come_back_to_once
             assert response.status == 202
         _, stream = await ask(place, path, Last_Event_ID=ids[-1])
     assert frames == (
-        b'data: {"chunk":"Once"}\n\nevent: error\ndata: {"error":"the run waits for a human"}\n\n'
+        b'data: {"chunk":"Once"}\n\nevent: error\ndata: {"error":"the run waits for a human\'s decision; '
+        b"session 'story' shows it, and goes on once it is given there\"}\n\n"
     )
     assert waiting.status == 204
     assert without_ids(stream)[0] == b'data: {"chunk":" upon"}\n\ndata: [DONE]\n\n'

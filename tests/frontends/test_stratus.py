@@ -121,6 +121,7 @@ async def test_pieces_of_arguments_are_told_to_those_who_ask() -> None:
 async def test_what_cannot_be_read_gets_400_before_any_byte_of_a_stream(body: bytes) -> None:
     async with serving(weather()) as place:
         answer, text = await ask(place, "/chat", body)
+        assert await place.sessions() == [], "a refused request leaves nothing behind"
     assert answer.status == 400
     assert answer.headers["content-type"] == "application/json"
     assert set(orjson.loads(text)) == {"message", "code"}
@@ -303,5 +304,6 @@ async def test_a_run_that_waits_for_a_human_outlives_its_connection() -> None:
         _, body = await ask(place, "/chat", {**ASKED, "session_id": "s"})
         assert (await place.manager.run("s")).status == "interrupted"
     assert body.endswith(
-        b'data: {"message":"the run waits for a human","code":"approval_required"}\n\n'
+        b"data: {\"message\":\"the run waits for a human's decision; session 's' shows it, and goes on "
+        b'once it is given there","code":"approval_required"}\n\n'
     )

@@ -8,14 +8,18 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
+import aiohttp
+import orjson
 import pytest
 
 from gateway.app import running
 from gateway.builtin.scripted import echo, tools
 from gateway.config import Settings
 from runtime.registry import Registry
+from tests.support.nginx import NGINX, nginx_before
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "frontends.md"
@@ -124,3 +128,32 @@ async def test_what_the_components_import_is_there() -> None:
         for name in names
     )
     assert await printed("js", code + "console.log('all')") == "all\n"
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+async def test_behind_the_nginx_of_the_guide_all_of_a_page_works(tmp_path: Path) -> None:
+    (snippet,) = CHAPTERS["Behind nginx"]
+    inside = snippet.code.partition("{")[2].rpartition("}")[0]
+    directives = re.sub(r"proxy_pass [^;]*;", "", inside)
+    async with (
+        serving() as address,
+        nginx_before(f"http://{address}", tmp_path, directives) as url,
+        aiohttp.ClientSession(url, headers={"Origin": url}) as http,
+    ):
+        said = [
+            {"role": "user", "content": "long " * 400_000},
+            {"role": "assistant", "content": "It was."},
+            {"role": "user", "content": "ahoy"},
+        ]
+        asked = orjson.dumps({"model": "echo", "messages": said, "stream": True})
+        async with http.post(
+            "/v1/chat/completions",
+            data=BytesIO(asked),
+            headers={"Content-Type": "application/json"},
+        ) as response:
+            assert response.status == 200
+            assert "[DONE]" in await response.text()
+        async with http.ws_connect("/v1/ws") as socket:
+            assert (await socket.receive_json())["type"] == "hello"
+        async with http.get("/a2a/echo/.well-known/agent-card.json") as response:
+            assert f"{url}/a2a/echo" in await response.text()

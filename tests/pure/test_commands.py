@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field, ValidationError
 
-from gateway.commands import Cancel, Continue, Ping, Send, digest, parse_command, parse_create
+from gateway.commands import (
+    Cancel,
+    Continue,
+    Ping,
+    Send,
+    digest,
+    explain,
+    parse_command,
+    parse_create,
+)
 from gateway.errors import CommandMalformed
 
 SEND = {"type": "send", "id": "c1", "session_id": "s", "text": "hi"}
@@ -73,6 +83,27 @@ def test_what_is_wrong_is_named(data: Any, said: str) -> None:
     with pytest.raises(CommandMalformed) as refused:
         parse_command(data)
     assert said in str(refused.value)
+
+
+def test_what_is_wrong_with_a_message_is_said_in_no_words_of_ours() -> None:
+    """Clients of other protocols never said `send`."""
+    with pytest.raises(CommandMalformed) as refused:
+        parse_command({**SEND, "text": "  "})
+    assert str(refused.value) == "the message is empty"
+
+
+def test_an_item_that_is_wrong_does_not_make_its_list_too_short() -> None:
+    class Asked(BaseModel):
+        messages: tuple[int, ...] = Field(min_length=1)
+
+    def told(messages: list[object]) -> str:
+        with pytest.raises(ValidationError) as refused:
+            Asked.model_validate({"messages": messages})
+        return explain(refused.value)
+
+    assert told(["x"]).count("`messages") == 1
+    assert told(["x"]).startswith("`messages.0`: ")
+    assert told([]) == "`messages`: there must be at least 1"
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))

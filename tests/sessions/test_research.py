@@ -56,13 +56,22 @@ async def test_a_topic_that_no_source_knows_is_said_to_be_so() -> None:
         assert all("Nothing on this topic" in note for note in notes)
 
 
-async def test_an_edit_that_is_no_brief_fails_with_the_field_that_is_wrong() -> None:
+@pytest.mark.parametrize(
+    ("answer", "wrong"),
+    [({"topic": "x", "notes": "not a list"}, "notes: "), ('"go ahead"', "the answer: ")],
+)
+async def test_an_edit_that_is_no_brief_is_told_what_is_wrong_and_asked_again(
+    answer: object, wrong: str
+) -> None:
     async with desk(MemoryEngine(), research(None, pace=0)) as at:
         question = await asked(at, "tides")
-        await decide(at, question, "edit", arguments={"topic": "x", "notes": "not a list"})
-        failed = await at.until("run.failed")
-        assert failed["error"]["node"] == "approve"
-        assert "notes" in failed["error"]["message"]
+        await decide(at, question, "edit", arguments=answer)
+        again = await at.until("approval.requested", 2)
+        assert again["reason"].startswith(wrong)
+        assert again["arguments"] == question["arguments"]
+        await at.until("run.interrupted", 2)
+        await decide(at, again, "approve")
+        assert "Coast almanac" in (await at.until("run.completed"))["output"]
 
 
 async def test_a_second_topic_in_the_same_session_begins_anew() -> None:

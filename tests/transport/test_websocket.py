@@ -256,3 +256,11 @@ async def test_a_plain_request_is_told_that_this_is_a_websocket(site: Site) -> N
     async with site.http.get("/v1/ws") as response:
         assert response.status == 400
         assert response.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/v1/ws", "/api/chat/ws"])
+async def test_a_plain_request_is_told_that_there_is_a_websocket(site: Site, path: str) -> None:
+    async with site.http.get(path) as response:
+        assert response.status == 400
+        problem = await response.json(content_type=None)
+        assert problem["detail"] == "this is a WebSocket: connect to it with an upgrade"

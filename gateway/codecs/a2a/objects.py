@@ -148,7 +148,11 @@ def _sentence(asked: ApprovalRequested) -> str:
     if asked.wants == "result":
         return f"What is the result of {asked.tool} {given}?{reason}"
     if asked.node is not None and asked.tool is None:
-        return f"{asked.node} asks{reason}: {given}".rstrip(": ")
+        shown = f": {given}." if given else "."
+        return (
+            f"{asked.node} asks{reason}{shown} "
+            'Answer "approve", "reject" and why, or what it goes on with.'
+        )
     return (
         f"May {asked.tool} be called with {given}?{reason} "
         'Answer "approve", or "reject" and why, or send a data part with a decision.'

@@ -79,7 +79,7 @@ def run_completed(scene: Scene, state: A2aState, event: RunCompleted) -> Told:
     parts: list[Json] = []
     if event.output and answer is None:
         parts.append({"text": event.output})
-    if event.final_output is not None:
+    if event.final_output is not None and event.final_output != event.output:
         parts.append({"data": shallow(event.final_output)})
     if parts:
         output = {"artifactId": f"{event.run_id}-output", "name": "output", "parts": parts}

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.codecs.codec import Frame
 from gateway.codecs.native import event_json
+from gateway.codecs.waiting import waits_for_human
 from gateway.log.entry import Entry
 from runtime.events import (
     AgentCompleted,
@@ -56,7 +57,7 @@ class Outcome:
     body: bytes
 
 
-def outcome(event: Event) -> Outcome | None:
+def outcome(event: Event, session_id: str) -> Outcome | None:
     """Return the outcome of a run from the event that ends it, or that lets it wait for a human.
 
     Returns None for all other events.
@@ -71,7 +72,7 @@ def outcome(event: Event) -> Outcome | None:
         case RunCancelled():
             return _failure(f"cancelled: {event.reason}", CLIENT_CLOSED)
         case RunInterrupted():
-            return _failure("the run waits for a human", WAITS)
+            return _failure(waits_for_human(session_id), WAITS)
         case _:
             return None
 
@@ -99,7 +100,7 @@ class AgentlangCodec:
         """Say an event."""
         if isinstance(event, RunStarted):
             state = event.agent or event.graph or state
-        if (end := outcome(event)) is not None:
+        if (end := outcome(event, entry.session_id)) is not None:
             name = "result" if isinstance(event, RunCompleted) else "error"
             return state, (Frame(end.body, name),)
         if (frame := _progress(state, event)) is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.codecs.codec import Frame
+from gateway.codecs.waiting import waits_for_human
 from gateway.log.entry import Entry
 from runtime.events import (
     Event,
@@ -43,7 +44,7 @@ class SekuireCodec:
             case RunCancelled():
                 frame = _error(f"the run was cancelled: {event.reason}")
             case RunInterrupted():
-                frame = _error("the run waits for a human")
+                frame = _error(waits_for_human(entry.session_id))
             case _:
                 return None, ()
         return None, (frame,)

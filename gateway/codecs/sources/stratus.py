@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.codecs.codec import Frame
+from gateway.codecs.waiting import waits_for_human
 from gateway.log.entry import Entry
 from runtime.events import (
     Event,
@@ -45,7 +46,7 @@ class StratusCodec:
 
     def encode(self, state: None, event: Event, entry: Entry) -> tuple[None, Sequence[Frame]]:
         """Say an event."""
-        if not spoken_below(event.path) and (frame := self._frame(event)) is not None:
+        if not spoken_below(event.path) and (frame := self._frame(event, entry)) is not None:
             return None, (frame,)
         return None, ()
 
@@ -53,7 +54,7 @@ class StratusCodec:
         """Say that the server cannot go on; that also ends the run."""
         return (_error("the server cannot go on with this answer", reason),)
 
-    def _frame(self, event: Event) -> Frame | None:
+    def _frame(self, event: Event, entry: Entry) -> Frame | None:
         frame: Frame | None = None
         match event:
             case MessageDelta():
@@ -71,7 +72,7 @@ class StratusCodec:
             case RunCancelled():
                 frame = _error(f"the run was cancelled: {event.reason}", "cancelled")
             case RunInterrupted():
-                frame = _error("the run waits for a human", "approval_required")
+                frame = _error(waits_for_human(entry.session_id), "approval_required")
             case _:
                 pass
         return frame

@@ -136,6 +136,8 @@ def _turn(body: Mapping[str, Any], agent: str, key: str | None) -> Turn:
         raise CommandMalformed(explain(error)) from error
     return Turn(
         session_id=named("agentlang", ours.session_id, key),
+        is_nameless=ours.session_id is None and key is None,
+        can_answer=False,
         agent=agent,
         command_id=new_command_id() if key is None else key,
         text=_text(body),
@@ -171,6 +173,6 @@ async def _wait(services: Services, place: RunPlace, *, cancels: bool) -> Outcom
         async for batch in batches:
             for entry in batch:
                 if (event := load(entry)) is not None:
-                    end = outcome(event)
+                    end = outcome(event, entry.session_id)
     assert end is not None  # noqa: S101 - a run is followed up to its end
     return end

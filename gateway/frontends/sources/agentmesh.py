@@ -130,6 +130,8 @@ async def _turn(services: Services, asked: _Asked, key: str | None) -> Turn:
     session_id = named("agentmesh", asked.session_id, key)
     return Turn(
         session_id=session_id,
+        is_nameless=asked.session_id is None and key is None,
+        can_answer=False,
         agent=asked.agent or await _default_agent(services, session_id),
         command_id=key or new_command_id(),
         text=last.content,

@@ -132,6 +132,8 @@ def _turn(fields: Mapping[str, Any], key: str | None) -> Turn:
         raise CommandMalformed("`message` is empty")
     return Turn(
         session_id=named("sekuire", asked.session_id, key),
+        is_nameless=asked.session_id is None and key is None,
+        can_answer=False,
         agent=asked.agent,
         command_id=new_command_id() if key is None else key,
         text=asked.message,

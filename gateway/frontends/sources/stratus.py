@@ -109,6 +109,8 @@ def _read(fields: Mapping[str, Any]) -> _Asked:
 def _turn(asked: _Asked, key: str | None) -> Turn:
     return Turn(
         session_id=named("stratus", asked.session_id, key),
+        is_nameless=asked.session_id is None and key is None,
+        can_answer=False,
         agent=asked.agent,
         command_id=new_command_id() if key is None else key,
         text=asked.message,

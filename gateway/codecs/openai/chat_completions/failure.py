@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gateway.codecs.waiting import waits_for_human
 from runtime.events import ErrorInfo, RunCancelled, RunCompleted, RunFailed, RunInterrupted
 
 __all__ = ["End", "Failure", "failure_of"]
@@ -51,11 +52,7 @@ def failure_of(event: End, session_id: str) -> Failure:
             why = _CANCELLED.get(event.reason, "the run was cancelled")
             return Failure(CANCELLED, "run_cancelled", why)
         case _:
-            why = (
-                f"the run waits for a human's decision; session {session_id!r} shows it, "
-                "and goes on once it is given there"
-            )
-            return Failure(APPROVAL_REQUIRED, "approval_required", why)
+            return Failure(APPROVAL_REQUIRED, "approval_required", waits_for_human(session_id))
 
 
 def _status(error: ErrorInfo) -> int:
