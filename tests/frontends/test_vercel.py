@@ -11,11 +11,8 @@ import pytest
 
 from tests.frontends.serving import Place, serving
 from tests.frontends.vercel_agents import LOOK, Cast
-from tests.support.vercel_client import CLIENTS, Chat, Clients, Shown, running_clients, running_wire
+from tests.support.vercel_client import Chat, Clients, Shown, running_clients, running_wire
 
-pytestmark = pytest.mark.skipif(
-    not (CLIENTS / "node_modules" / "ai").is_dir(), reason="the npm clients are not installed"
-)
 majors = pytest.mark.parametrize("major", [6, 7])
 
 ODD = "chat 1/é%2F"

@@ -16,11 +16,7 @@ from runtime.models.scripted import ScriptedModel, call_tools, say
 from tests.frontends.serving import Endless, Place, Staged, serving
 from tests.frontends.vercel_agents import LOOK, Cast
 from tests.support.puppet import Part, Puppet
-from tests.support.vercel_client import CLIENTS, Chat, running_clients, running_wire
-
-real = pytest.mark.skipif(
-    not (CLIENTS / "node_modules" / "ai").is_dir(), reason="the npm clients are not installed"
-)
+from tests.support.vercel_client import Chat, running_clients, running_wire
 
 
 def ws(url: str) -> str:
@@ -32,7 +28,6 @@ async def said(chat: Chat, text: str) -> Any:
     return await chat.settled()
 
 
-@real
 async def test_chats_of_one_socket_talk_approve_and_carry_out() -> None:
     cast = Cast()
     async with serving(*cast.runnables()) as place, running_clients() as clients:
@@ -59,7 +54,6 @@ async def test_chats_of_one_socket_talk_approve_and_carry_out() -> None:
         assert (await first.settled()).text == "one two three"
 
 
-@real
 @pytest.mark.rule("cancel.bounded")
 async def test_abort_stops_the_run_and_the_other_chats_go_on() -> None:
     cast, model = Cast(), Endless()
@@ -81,7 +75,6 @@ async def test_abort_stops_the_run_and_the_other_chats_go_on() -> None:
         assert (await other.settled()).text == "one two three"
 
 
-@real
 @pytest.mark.rule("disconnect.not_cancel")
 async def test_a_socket_that_was_cut_comes_back_to_the_same_text() -> None:
     cast = Cast()
@@ -114,7 +107,6 @@ async def test_a_socket_that_was_cut_comes_back_to_the_same_text() -> None:
         assert (await new.settled())["messages"] == []
 
 
-@real
 async def test_a_server_that_stops_ends_the_streams_as_a_lost_connection() -> None:
     async with running_clients() as clients:
         cast = Cast()

@@ -19,7 +19,7 @@ from gateway.app import running
 from gateway.builtin.scripted import echo, tools
 from gateway.config import Settings
 from runtime.registry import Registry
-from tests.support.nginx import NGINX, nginx_before
+from tests.support.nginx import nginx_before
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "frontends.md"
@@ -130,7 +130,6 @@ async def test_what_the_components_import_is_there() -> None:
     assert await printed("js", code + "console.log('all')") == "all\n"
 
 
-@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 async def test_behind_the_nginx_of_the_guide_all_of_a_page_works(tmp_path: Path) -> None:
     (snippet,) = CHAPTERS["Behind nginx"]
     inside = snippet.code.partition("{")[2].rpartition("}")[0]

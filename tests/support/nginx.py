@@ -58,7 +58,7 @@ async def nginx_before(upstream: str, folder: Path, directives: str = "") -> Asy
         folder: For its files; of no use to anybody else.
         directives: Beside `proxy_pass`.
     """
-    assert NGINX is not None
+    assert NGINX is not None, "nginx is not installed: `make test` does it"
     port = _free_port()
     configuration = folder / "nginx.conf"
     configuration.write_text(

