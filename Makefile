@@ -5,9 +5,6 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install -q -q --disable-pip-version-check --no-input
 RUN_READY := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
-# Most tests wait for other processes (servers that are killed, browsers, clients), so files run side by
-# side: this takes about half the time, and no test needs another one's file.
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 CLIENTS_READY := tests/clients/node_modules/.ready
 CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 
@@ -22,7 +19,7 @@ run: $(RUN_READY) ## start the server on 127.0.0.1:8080, with its data in ./data
 	@exec $(VENV)/bin/tidegate serve
 
 test: $(TEST_READY) $(CLIENTS_READY) chromium nginx lint types js ## run all checks and tests
-	@$(PYTHON) -m pytest $(SIDE_BY_SIDE)
+	@$(PYTHON) -m pytest
 
 lint: $(TEST_READY) ## check style, formatting and the floors
 	@$(VENV)/bin/ruff check --quiet
