@@ -183,7 +183,7 @@ async def test_a_server_that_forgot_a_part_resets_and_the_answer_is_still_there_
     tmp_path: Path,
 ) -> None:
     data, copy = tmp_path / "data", tmp_path / "copy"
-    async with serving(data) as server, chatting(server.port, "words") as client:
+    async with serving(data) as server, chatting(server.port, "unhurried") as client:
         await client.until(30)
         await server.kill()
         await asyncio.to_thread(shutil.copytree, data, copy)

@@ -132,6 +132,11 @@ WORDS = " ".join(f"word{number}" for number in range(60))
 words = Agent(
     "words", ScriptedModel(lambda request: say(WORDS, seconds_per_word=0.02)), description="Talks."
 )
+unhurried = Agent(
+    "unhurried",
+    ScriptedModel(lambda request: say(WORDS, seconds_per_word=0.08)),
+    description="Says the same, and is not done before a client is back that pauses between tries.",
+)
 moody = Agent(
     "moody",
     ScriptedModel(
@@ -167,6 +172,7 @@ class Stubborn:
 registry = Registry(
     memory,
     words,
+    unhurried,
     moody,
     weather,
     slow,
