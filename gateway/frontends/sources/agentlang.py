@@ -19,8 +19,8 @@ from gateway.codecs.sources.agentlang import AgentlangCodec, Outcome, outcome
 from gateway.commands import explain
 from gateway.errors import AgentNotFound, CommandMalformed
 from gateway.frontends.refusals import refusing
-from gateway.frontends.sources.comebacks import named
-from gateway.frontends.turns import Turn, new_command_id, take_turn
+from gateway.frontends.sources.comebacks import turn_of
+from gateway.frontends.turns import Turn, take_turn
 from gateway.http.bodies import json_body
 from gateway.log.serde import load
 from gateway.sessions.manager import RunPlace
@@ -134,13 +134,12 @@ def _turn(body: Mapping[str, Any], agent: str, key: str | None) -> Turn:
         ours = _Ours.model_validate(body)
     except ValidationError as error:
         raise CommandMalformed(explain(error)) from error
-    return Turn(
-        session_id=named("agentlang", ours.session_id, key),
-        is_nameless=ours.session_id is None and key is None,
-        can_answer=False,
-        agent=agent,
-        command_id=new_command_id() if key is None else key,
+    return turn_of(
+        "agentlang",
+        session=ours.session_id,
+        key=key,
         text=_text(body),
+        agent=agent,
         options=ours.options,
     )
 

@@ -11,6 +11,7 @@ but the last of the messages; one that is there knows what was said, and takes t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -23,8 +24,8 @@ from gateway.commands import explain
 from gateway.errors import CommandMalformed, SessionUnknown
 from gateway.frontends.heads import stream_head
 from gateway.frontends.refusals import refusing
-from gateway.frontends.sources.comebacks import named, refuse_other_sites
-from gateway.frontends.turns import Turn, new_command_id, take_turn
+from gateway.frontends.sources.comebacks import refuse_other_sites, turn_of
+from gateway.frontends.turns import Turn, take_turn
 from gateway.http.bodies import body_of, json_object
 from gateway.transports.holding import begun
 from gateway.transports.negotiate import EVENT_STREAM, NDJSON, choose
@@ -127,17 +128,19 @@ async def _turn(services: Services, asked: _Asked, key: str | None) -> Turn:
     *before, last = asked.messages
     said = [message for message in before if message.role != "system"]
     rules = [message.content for message in before if message.role == "system"]
-    session_id = named("agentmesh", asked.session_id, key)
-    return Turn(
-        session_id=session_id,
-        is_nameless=asked.session_id is None and key is None,
-        can_answer=False,
-        agent=asked.agent or await _default_agent(services, session_id),
-        command_id=key or new_command_id(),
+    turn = turn_of(
+        "agentmesh",
+        session=asked.session_id,
+        key=key,
         text=last.content,
+        agent=asked.agent,
+        options=asked.options,
+    )
+    return replace(
+        turn,
+        agent=turn.agent or await _default_agent(services, turn.session_id),
         history=tuple(Message(**message.model_dump()) for message in said),
         instructions="\n\n".join(rules) or None,
-        options=asked.options,
     )
 
 

@@ -19,6 +19,7 @@ from aiohttp import web
 from gateway.codecs.sources.chronos import control_frame, frame, frame_named, named, unnamed
 from gateway.frontends.heads import stream_head
 from gateway.frontends.refusals import refusing
+from gateway.frontends.sources.comebacks import last_event_id
 from gateway.http.bodies import is_client_id
 from gateway.transports.client_stream import ClientWire
 from gateway.transports.clients import Clients
@@ -69,7 +70,7 @@ def routes(services: Services) -> list[web.RouteDef]:
             return _refusal(
                 400, "client_id_malformed", "a client id has 1 to 64 of A-Z a-z 0-9 . _ -"
             )
-        last = request.headers.get("Last-Event-ID") or query.get("last_event_id")
+        last = last_event_id(request)
         wire = _NAMED if query.get("named") == "1" else _PLAIN
         wire = replace(wire, headers=stream_head(request))
         return await clients.stream(request, client_id, last, wire)

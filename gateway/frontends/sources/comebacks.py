@@ -7,8 +7,9 @@ in `Last-Event-ID`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from gateway.codecs.codec import Codec, Projection
 from gateway.codecs.framing import bare, run_id_of
 from gateway.errors import CommandMalformed, CursorMalformed, NotPermitted, RunUnknown
 from gateway.frontends.names import RunName, session_id_for
+from gateway.frontends.turns import Turn, new_command_id
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.log.serde import load
@@ -26,7 +28,7 @@ from gateway.transports.services import Services
 from gateway.transports.sse import id_frame
 from gateway.transports.stream import retry_ms
 
-__all__ = ["Comeback", "come_back", "first_bytes", "last_event_id", "named", "refuse_other_sites"]
+__all__ = ["Comeback", "come_back", "first_bytes", "last_event_id", "refuse_other_sites", "turn_of"]
 
 PAGE = 1000
 """Entries looked through at a time."""
@@ -113,14 +115,25 @@ async def _entries(services: Services, session_id: str, after: Position) -> Asyn
         after = page[-1].position
 
 
-def named(wire: str, session: str | None, key: str | None) -> str:
-    """Return the session of a request.
+def turn_of(
+    wire: str,
+    *,
+    session: str | None,
+    key: str | None,
+    text: str,
+    agent: str | None,
+    options: Mapping[str, Any],
+) -> Turn:
+    """Return the turn of a request.
 
     Args:
         wire: The protocol.
         session: What the client calls its conversation, if it has one.
         key: The client's idempotency key. Without a conversation, the key stands for one of its own,
             so that the same request again finds the run of the first.
+        text: What the user says.
+        agent: Who is to answer, if the client says so.
+        options: Run options.
 
     Raises:
         CommandMalformed: If the key is empty, or too long.
@@ -128,8 +141,18 @@ def named(wire: str, session: str | None, key: str | None) -> str:
     if key is not None and not 1 <= len(key) <= LONGEST_KEY:
         raise CommandMalformed(f"an idempotency key has 1 to {LONGEST_KEY} characters")
     if session is not None:
-        return session_id_for(session)
-    return new_session_id() if key is None else session_id_for(f"{wire}: {key}")
+        session_id = session_id_for(session)
+    else:
+        session_id = new_session_id() if key is None else session_id_for(f"{wire}: {key}")
+    return Turn(
+        session_id=session_id,
+        is_nameless=session is None and key is None,
+        can_answer=False,
+        agent=agent,
+        command_id=new_command_id() if key is None else key,
+        text=text,
+        options=options,
+    )
 
 
 def refuse_other_sites(request: web.Request) -> None:

@@ -22,21 +22,16 @@ from gateway.frontends.sources.comebacks import (
     come_back,
     first_bytes,
     last_event_id,
-    named,
     refuse_other_sites,
+    turn_of,
 )
-from gateway.frontends.turns import Turn, new_command_id, take_turn
+from gateway.frontends.turns import Turn, take_turn
 from gateway.http.bodies import json_body
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
+from runtime.sse.words import HEADERS
 
 __all__ = ["routes"]
-
-HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache",
-    "Connection": "keep-alive",
-}
 
 _SPELLINGS = {"maxTokens": "max_tokens", "stopSequences": "stop_sequences"}
 _OPTIONS = {"temperature", *_SPELLINGS, *_SPELLINGS.values()}
@@ -130,12 +125,11 @@ def _turn(fields: Mapping[str, Any], key: str | None) -> Turn:
         raise CommandMalformed(explain(error)) from error
     if not asked.message.strip():
         raise CommandMalformed("`message` is empty")
-    return Turn(
-        session_id=named("sekuire", asked.session_id, key),
-        is_nameless=asked.session_id is None and key is None,
-        can_answer=False,
-        agent=asked.agent,
-        command_id=new_command_id() if key is None else key,
+    return turn_of(
+        "sekuire",
+        session=asked.session_id,
+        key=key,
         text=asked.message,
+        agent=asked.agent,
         options=asked.options,
     )

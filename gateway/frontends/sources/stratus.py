@@ -22,22 +22,17 @@ from gateway.frontends.sources.comebacks import (
     come_back,
     first_bytes,
     last_event_id,
-    named,
     refuse_other_sites,
+    turn_of,
 )
-from gateway.frontends.turns import Turn, new_command_id, take_turn
+from gateway.frontends.turns import Turn, take_turn
 from gateway.http.bodies import json_body
 from gateway.transports.holding import begun
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
+from runtime.sse.words import HEADERS
 
 __all__ = ["routes"]
-
-HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache",
-    "Connection": "keep-alive",
-}
 
 BAD_REQUEST = 400
 UNPROCESSABLE = 422
@@ -107,13 +102,12 @@ def _read(fields: Mapping[str, Any]) -> _Asked:
 
 
 def _turn(asked: _Asked, key: str | None) -> Turn:
-    return Turn(
-        session_id=named("stratus", asked.session_id, key),
-        is_nameless=asked.session_id is None and key is None,
-        can_answer=False,
-        agent=asked.agent,
-        command_id=new_command_id() if key is None else key,
+    return turn_of(
+        "stratus",
+        session=asked.session_id,
+        key=key,
         text=asked.message,
+        agent=asked.agent,
         options=asked.options,
     )
 
