@@ -1,4 +1,4 @@
-"""`follow()`: the one loop that reads a log, whatever the transport."""
+"""`follow()`, the one loop that reads a log, whatever the transport; and what a log holds now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,38 @@ from gateway.log.engine import Log
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 
-__all__ = ["follow"]
+__all__ = ["follow", "kept"]
+
+PAGE = 1000
+"""Entries that `kept` reads at a time."""
+
+
+async def kept(
+    log: Log, session_id: str, after: Position, *, through: int | None = None
+) -> AsyncGenerator[Entry]:
+    """Yield what a log holds now after a position, in order; then return.
+
+    Args:
+        log: Where the log is.
+        session_id: Whose log.
+        after: Where to start.
+        through: The `seq` of the last entry that is wanted; default: the tail.
+
+    Raises:
+        SessionUnknown: If there is no such session.
+        SessionGone: If it was deleted.
+        CursorInvalid: If the position is not in this log.
+        EngineUnavailable: If the store failed.
+    """
+    while through is None or after.seq < through:
+        page = await log.read(session_id, after, limit=PAGE)
+        if not page:
+            return
+        for entry in page:
+            if through is not None and entry.seq > through:
+                return
+            yield entry
+        after = page[-1].position
 
 
 async def follow(

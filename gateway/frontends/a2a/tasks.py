@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from gateway.codecs.a2a.task import TaskSoFar
 from gateway.errors import CursorInvalid, RunUnknown
 from gateway.frontends.names import RunName
 from gateway.log.entry import Entry
+from gateway.log.follow import kept
 from gateway.log.position import Position
 from gateway.log.serde import load
 from gateway.sessions.manager import RunPlace
@@ -21,8 +21,6 @@ from gateway.transports.services import Services
 from runtime.events import InputAccepted, InputQueued, RunStarted
 
 __all__ = ["Standing", "codec_of", "finished", "standing", "tasks_of"]
-
-_PAGE = 1000
 
 _BEGINS = (InputAccepted, InputQueued, RunStarted)
 """What the first event of a run is; a run that goes on from another has no input."""
@@ -74,19 +72,6 @@ def _codec(session_id: str, run_id: str, context_id: str, *, history: bool = Tru
     return A2aCodec(str(RunName(session_id, run_id)), context_id, history)
 
 
-async def _entries(
-    services: Services, session_id: str, after: Position, through: Position
-) -> AsyncGenerator[Entry]:
-    """Yield what is in a log between two places."""
-    while after.seq < through.seq:
-        batch = await services.manager.engine.read(session_id, after, limit=_PAGE)
-        for entry in batch:
-            if entry.seq > through.seq:
-                return
-            yield entry
-        after = batch[-1].position
-
-
 def _is_of(entry: Entry, run_id: str) -> bool:
     event = entry.encoded(load)
     return event is not None and event.run_id == run_id
@@ -119,7 +104,7 @@ async def standing(
     waits = place.status == "interrupted"
     result = Standing(codec, start)
     try:
-        entries = _entries(services, place.session_id, start, last)
+        entries = kept(services.manager.engine, place.session_id, start, through=last.seq)
         async with aclosing(entries) as run:
             async for entry in run:
                 if not _is_of(entry, place.run_id):
@@ -171,7 +156,7 @@ async def tasks_of(services: Services, session_id: str, context_id: str) -> dict
     """
     head = await services.manager.engine.head(session_id)
     tasks: dict[str, Standing] = {}
-    entries = _entries(services, session_id, head.start, head.tail)
+    entries = kept(services.manager.engine, session_id, head.start, through=head.tail.seq)
     async with aclosing(entries) as log:
         async for entry in log:
             event = entry.encoded(load)

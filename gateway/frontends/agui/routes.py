@@ -26,6 +26,7 @@ from gateway.frontends.names import session_id_for
 from gateway.frontends.refusals import refusing
 from gateway.frontends.turns import stop
 from gateway.http.bodies import json_body
+from gateway.log.follow import kept
 from gateway.log.position import Position
 from gateway.log.serde import load
 from gateway.sessions.manager import RunPlace
@@ -39,9 +40,6 @@ __all__ = ["routes"]
 
 REMEMBERED = 4096
 """So many of the newest stops and joins are remembered."""
-
-PAGE = 1000
-"""Entries looked through at a time."""
 
 _JSON = "application/json"
 
@@ -176,15 +174,13 @@ class _Agui:
         manager, cursor = self._services.manager, Position.parse(snapshot.cursor)
         try:
             place = await manager.run(snapshot.session_id, snapshot.run.run_id)
-            position = place.segments[0]
-            while position.seq < cursor.seq:
-                for entry in await manager.engine.read(snapshot.session_id, position, limit=PAGE):
-                    position = entry.position
-                    if position.seq > cursor.seq:
-                        break
-                    event = entry.encoded(load) if b'"state":' in entry.body else None
-                    if event is not None and event.run_id == place.run_id:
-                        state = note(state, event)
+            entries = kept(
+                manager.engine, snapshot.session_id, place.segments[0], through=cursor.seq
+            )
+            async for entry in entries:
+                event = entry.encoded(load) if b'"state":' in entry.body else None
+                if event is not None and event.run_id == place.run_id:
+                    state = note(state, event)
         except (CursorInvalid, RunUnknown):
             return AguiState()  # the log does not go back so far
         return state

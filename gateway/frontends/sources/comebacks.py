@@ -7,7 +7,7 @@ in `Last-Event-ID`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from gateway.codecs.framing import bare, run_id_of
 from gateway.errors import CommandMalformed, CursorMalformed, NotPermitted, RunUnknown
 from gateway.frontends.names import RunName, session_id_for
 from gateway.frontends.turns import Turn, new_command_id
-from gateway.log.entry import Entry
+from gateway.log.follow import kept
 from gateway.log.position import Position
 from gateway.log.serde import load
 from gateway.sessions.ids import new_session_id
@@ -29,9 +29,6 @@ from gateway.transports.sse import id_frame
 from gateway.transports.stream import retry_ms
 
 __all__ = ["Comeback", "come_back", "first_bytes", "last_event_id", "refuse_other_sites", "turn_of"]
-
-PAGE = 1000
-"""Entries looked through at a time."""
 
 LONGEST_KEY = 128
 
@@ -84,7 +81,7 @@ async def come_back(services: Services, event_id: str, codec: Codec[None]) -> Co
     name, after = _parse(event_id)
     says_more, ends = False, False
     projection = Projection(codec, bare)
-    async for entry in _entries(services, name.session_id, after):
+    async for entry in kept(services.manager.engine, name.session_id, after):
         event = entry.encoded(load)
         if event is not None and event.run_id == name.run_id:
             says_more = bool(projection.feed(entry)) or says_more
@@ -104,15 +101,6 @@ def _parse(event_id: str) -> tuple[RunName, Position]:
         return RunName.parse(name), Position.parse(cursor)
     except RunUnknown:
         raise CursorMalformed from None
-
-
-async def _entries(services: Services, session_id: str, after: Position) -> AsyncIterator[Entry]:
-    """Yield what the log holds now after a position."""
-    engine = services.manager.engine
-    while page := await engine.read(session_id, after, limit=PAGE):
-        for entry in page:
-            yield entry
-        after = page[-1].position
 
 
 def turn_of(

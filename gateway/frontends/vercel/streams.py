@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 
 from gateway.codecs.vercel import UiMessageStream, superseded_in
 from gateway.log.engine import Engine
+from gateway.log.follow import kept
 from gateway.log.serde import load
 from gateway.sessions.manager import RunPlace
 from runtime.events import Event, RunInterrupted
 
 __all__ = ["Stream", "Streams"]
-
-PAGE = 1000
-"""Entries looked through at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +76,10 @@ class Streams:
 
     async def _events(self, place: RunPlace) -> AsyncIterator[tuple[int, Event]]:
         """Yield what a run has said so far, with the `seq` of each."""
-        after = place.segments[0]
-        while page := await self._engine.read(place.session_id, after, limit=PAGE):
-            for entry in page:
-                event = entry.encoded(load)
-                if event is not None and event.run_id == place.run_id:
-                    yield entry.seq, event
-            after = page[-1].position
+        async for entry in kept(self._engine, place.session_id, place.segments[0]):
+            event = entry.encoded(load)
+            if event is not None and event.run_id == place.run_id:
+                yield entry.seq, event
 
 
 def _passed(place: RunPlace) -> int:

@@ -6,7 +6,7 @@ The log is read once and its outline kept; asked again, only what came since is 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from gateway.codecs.openai.responses import Responses, Whole, response_id
 from gateway.errors import CursorInvalid, GatewayError, RunUnknown, SessionGone, SessionUnknown
 from gateway.frontends.names import RunName
 from gateway.log.entry import Entry
+from gateway.log.follow import kept
 from gateway.log.position import Position
 from gateway.log.serde import load
 from gateway.sessions.manager import RunPlace
@@ -231,11 +232,14 @@ class Outlines:
         until = place.segments[-1].seq if before else None
         if until == place.segments[0].seq:
             return whole
-        async with aclosing(self._entries(place)) as batches:
-            async for batch in batches:
-                for entry in batch:
-                    if whole.over or (until is not None and entry.seq > until):
-                        return whole
+        entries = kept(
+            self._services.manager.engine, place.session_id, place.segments[0], through=until
+        )
+        async with aclosing(entries) as log:
+            async for entry in log:
+                if whole.over:
+                    break
+                if _is_of(entry, place.run_id):
                     whole.feed(entry)
         return whole
 
@@ -257,15 +261,6 @@ class Outlines:
             if isinstance(event, SessionCreated)
             for message in event.history or ()
         )
-
-    async def _entries(self, place: RunPlace) -> AsyncGenerator[Sequence[Entry]]:
-        """Yield what the log holds of a run."""
-        after = place.segments[0]
-        while batch := await self._services.manager.engine.read(
-            place.session_id, after, limit=_PAGE
-        ):
-            after = batch[-1].position
-            yield [entry for entry in batch if _is_of(entry, place.run_id)]
 
 
 def _is_of(entry: Entry, run_id: str) -> bool:
