@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from gateway.commands import ApprovalDecision
 from gateway.config import Settings
 from gateway.engines.memory import MemoryEngine
 from gateway.frontends.a2a.tasks import codec_of, standing
@@ -50,8 +51,8 @@ async def test_an_end_that_comes_in_between_is_left_to_the_stream() -> None:
         task = await standing(services, waiting, codec, end=False)
         assert task.so_far.state == "TASK_STATE_INPUT_REQUIRED", "whoever waits sees the question"
 
-        yes = {"approval_id": "a1", "decision": "approve"}
-        turn = Turn(session_id="s", run_id=begun.run_id, decisions=(yes,))  # type: ignore[arg-type]
+        yes = ApprovalDecision(approval_id="a1", decision="approve")
+        turn = Turn(session_id="s", run_id=begun.run_id, decisions=(yes,))
         resumed = await take_turn(services, turn)
         told = await follow(services, resumed)
         assert b'"run.resumed"' in told[0].body, "it follows what the decision began"
@@ -75,8 +76,8 @@ async def test_a_retried_message_is_told_its_own_segment() -> None:
         send = Turn(session_id="s", text="go", command_id="c1")
         begun = await take_turn(services, send)
         await follow(services, begun)
-        yes = {"approval_id": "a1", "decision": "approve"}
-        turn = Turn(session_id="s", decisions=(yes,), command_id="c2")  # type: ignore[arg-type]
+        yes = ApprovalDecision(approval_id="a1", decision="approve")
+        turn = Turn(session_id="s", decisions=(yes,), command_id="c2")
         resumed = await take_turn(services, turn)
         await follow(services, resumed)
         assert (await take_turn(services, send)).segments == begun.segments

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
+
+import agents
 
 from runtime.agent import Agent
 from runtime.errors import ModelRefused
@@ -53,10 +55,9 @@ async def test_the_clients_of_the_javascript_world_get_responses() -> None:
 
 
 async def test_openais_framework_for_agents_has_our_agents_for_models() -> None:
-    agents = pytest.importorskip("agents")
     agents.set_tracing_disabled(True)
 
-    @agents.function_tool  # type: ignore[untyped-decorator, unused-ignore]
+    @agents.function_tool
     def look(place: str) -> str:
         """Look at a place."""
         return f"the {place}"
@@ -66,7 +67,7 @@ async def test_openais_framework_for_agents_has_our_agents_for_models() -> None:
         guide = agents.Agent(name="guide", instructions="Look well.", tools=[look], model=model)
         first = await agents.Runner.run(guide, "sea sky")
         assert first.final_output == "I saw the sea and the sky."
-        more = [*first.to_input_list(), {"role": "user", "content": "land"}]
+        more: list[Any] = [*first.to_input_list(), {"role": "user", "content": "land"}]
         streamed = agents.Runner.run_streamed(guide, more)
         async for _ in streamed.stream_events():
             pass
