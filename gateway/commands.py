@@ -23,17 +23,22 @@ from runtime.history import check_imported
 from runtime.messages import ClientTool, Message
 
 __all__ = [
+    "COMMAND_TYPES",
     "Ack",
     "ApprovalDecision",
     "Cancel",
+    "CancelAfter",
     "Command",
     "CommandId",
     "Continue",
     "CreateSession",
+    "EditQueue",
+    "Fork",
     "Ping",
     "Policy",
     "Pong",
     "Send",
+    "SessionCommand",
     "SessionId",
     "TextPart",
     "ToolResult",
@@ -46,8 +51,8 @@ __all__ = [
 SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 MessageId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
-Policy = Literal["enqueue", "reject"]
-"""What `send` does while a run is active."""
+Policy = Literal["enqueue", "reject", "interrupt", "rollback", "steer"]
+"""What `send` does while a run is active, or waits for a human."""
 
 
 class _Asked(BaseModel):
@@ -68,6 +73,12 @@ class ToolResult(_Asked):
     content: str
 
 
+class CancelAfter(_Asked):
+    """Cancel the run when nobody who controls the session was there for so many seconds."""
+
+    cancel_after: float = Field(ge=0)
+
+
 class _Command(_Asked):
     id: CommandId
     session_id: SessionId
@@ -82,6 +93,7 @@ class Send(_Command):
         agent: The agent that answers; default: the session's.
         policy: What to do while a run is active.
         options: Run options, as the agent takes them.
+        on_disconnect: Whether the run goes on when nobody who controls the session is there.
         timeout: Seconds after which the run is cancelled.
         instructions: For this run, in addition to the agent's own.
         tools: Tools of the client's that the model may call in this run.
@@ -96,7 +108,7 @@ class Send(_Command):
     agent: str | None = None
     policy: Policy = "enqueue"
     options: Mapping[str, Any] = Field(default_factory=dict)
-    on_disconnect: Literal["continue"] = "continue"
+    on_disconnect: Literal["continue"] | CancelAfter = "continue"
     timeout: float | None = Field(default=None, gt=0)
     instructions: str | None = None
     tools: tuple[ClientTool, ...] = ()
@@ -167,6 +179,32 @@ class Continue(_Command):
     decisions: tuple[ApprovalDecision, ...] = ()
 
 
+class EditQueue(_Command):
+    """Change what waits: drop inputs, and put others first.
+
+    Attributes:
+        drop: Runs that will not be.
+        order: Runs that come first, in this order; those that are not named come after them.
+    """
+
+    type: Literal["edit_queue"]
+    drop: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+
+
+class Fork(_Command):
+    """Make a new session whose history is this one's.
+
+    Attributes:
+        at: Up to this cursor; default: up to now.
+        to: The new session's id; default: the server chooses.
+    """
+
+    type: Literal["fork"]
+    at: str | None = None
+    to: SessionId | None = None
+
+
 class Ping(_Asked):
     """Ask for a sign of life; needs no session."""
 
@@ -175,8 +213,14 @@ class Ping(_Asked):
     session_id: SessionId | None = None
 
 
-Command = Annotated[Send | Cancel | Continue | Ping, Field(discriminator="type")]
-_COMMAND: TypeAdapter[Send | Cancel | Continue | Ping] = TypeAdapter(Command)
+SessionCommand = Send | Cancel | Continue | EditQueue | Fork
+"""What is asked of one session."""
+
+Command = Annotated[SessionCommand | Ping, Field(discriminator="type")]
+COMMAND_TYPES = ("send", "cancel", "continue", "edit_queue", "fork", "ping")
+"""What a client may write as `type`."""
+
+_COMMAND: TypeAdapter[SessionCommand | Ping] = TypeAdapter(Command)
 
 
 class CreateSession(_Asked):
@@ -200,7 +244,12 @@ class CreateSession(_Asked):
 
 
 class Ack(BaseModel):
-    """A command was obeyed. `cursor` is where its first event was committed."""
+    """A command was obeyed.
+
+    Attributes:
+        cursor: Where its first event was committed.
+        forked: The session that a `fork` has made.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -209,6 +258,7 @@ class Ack(BaseModel):
     session_id: str
     run_id: str | None
     cursor: str
+    forked: str | None = Field(default=None, exclude_if=lambda forked: forked is None)
 
 
 class Pong(BaseModel):
@@ -235,7 +285,7 @@ def explain(error: ValidationError) -> str:
         elif item["type"] == "missing":
             problems.append(f"missing field `{names[-1]}`")
         elif item["type"] == "union_tag_invalid":
-            problems.append("unknown `type`; known: send, cancel, continue, ping")
+            problems.append(f"unknown `type`; known: {', '.join(COMMAND_TYPES)}")
         elif item["type"] == "union_tag_not_found":
             problems.append("missing field `type`")
         else:
@@ -249,7 +299,7 @@ def _is_below(place: tuple[int | str, ...], above: tuple[int | str, ...]) -> boo
     return len(place) > len(above) and place[: len(above)] == above
 
 
-def parse_command(data: object) -> Send | Cancel | Continue | Ping:
+def parse_command(data: object) -> SessionCommand | Ping:
     """Read a command from decoded JSON.
 
     Raises:
@@ -275,5 +325,5 @@ def parse_create(data: object) -> CreateSession:
 
 def digest(asked: BaseModel) -> str:
     """Return a fingerprint of a request's body, its `id` apart: equal bodies, equal fingerprints."""
-    body = asked.model_dump(mode="json", exclude={"id"})
+    body = asked.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()

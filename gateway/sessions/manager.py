@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from gateway.codecs.native import timestamp
-from gateway.commands import Ack, Cancel, Continue, CreateSession, Ping, Pong, Send, digest
+from gateway.commands import Ack, CreateSession, Ping, Pong, SessionCommand, digest
 from gateway.errors import AgentNotFound, RunUnknown, ShuttingDown
 from gateway.log.engine import Engine, NewSession, SessionRecord, Write
 from gateway.log.position import Position
@@ -162,7 +162,7 @@ class SessionManager:
         """
         return await (await self._session(session_id)).snapshot()
 
-    async def obey(self, command: Send | Cancel | Continue | Ping) -> Ack | Pong:
+    async def obey(self, command: SessionCommand | Ping) -> Ack | Pong:
         """Obey a command. If the caller is cancelled, the command is carried out all the same.
 
         Raises:
@@ -176,7 +176,7 @@ class SessionManager:
         task.add_done_callback(self._obeyed)
         return await asyncio.shield(task)
 
-    async def _obey(self, command: Send | Cancel | Continue) -> Ack:
+    async def _obey(self, command: SessionCommand) -> Ack:
         session = await self._session(command.session_id)
         return await session.obey(command)
 

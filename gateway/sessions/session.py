@@ -10,7 +10,17 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from gateway.commands import Ack, Cancel, Continue, Send, digest, explain
+from gateway.commands import (
+    Ack,
+    Cancel,
+    Continue,
+    EditQueue,
+    Fork,
+    Send,
+    SessionCommand,
+    digest,
+    explain,
+)
 from gateway.errors import AgentNotFound, CommandMalformed, EngineUnavailable, Fenced
 from gateway.log.engine import Answer, Engine, Fence, StoredSnapshot
 from gateway.sessions import decide
@@ -94,7 +104,7 @@ class Session:
         await self._writer.settle()
         return self.state
 
-    async def obey(self, command: Send | Cancel | Continue) -> Ack:
+    async def obey(self, command: SessionCommand) -> Ack:
         """Obey a command, at most once however often it is sent.
 
         Raises:
@@ -139,7 +149,7 @@ class Session:
         except AgentUnknown:
             return "agent"
 
-    def _decision(self, command: Send | Cancel | Continue, ids: NewIds) -> Decide:
+    def _decision(self, command: SessionCommand, ids: NewIds) -> Decide:
         match command:
             case Send():
                 return partial(decide.send, command=command, ids=ids, kind_of=self._kind_of)
@@ -147,6 +157,8 @@ class Session:
                 return partial(decide.cancel, command=command, kind_of=self._kind_of)
             case Continue():
                 return partial(decide.continue_run, command=command, ids=ids)
+            case EditQueue() | Fork():
+                raise CommandMalformed(f"`{command.type}` is not known yet")
 
     async def take_over(self) -> None:
         """Go on with the run that another process, now dead, was doing."""

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import WSMessage, WSMsgType, web
 
 from gateway.codecs.native import json_line, websocket_frame, websocket_text
-from gateway.commands import Ack, Cancel, Continue, Ping, Send
+from gateway.commands import Ack, Ping, SessionCommand
 from gateway.errors import CommandMalformed, GatewayError, SlowClient, TooManySubscriptions
 from gateway.log.position import After, parse_after
 from gateway.transports.messages import (
@@ -121,9 +121,9 @@ class Conversation:
             case Auth():
                 names = {} if message.id is None else {"id": message.id}
                 await self._send(nack(names, _NO_AUTHENTICATION))
-            case Send() | Cancel() | Continue() | Ping():
+            case command:
                 await self._free.acquire()
-                task = self._tasks.create_task(self._obey(message))
+                task = self._tasks.create_task(self._obey(command))
                 self._obeying.add(task)
                 task.add_done_callback(self._obeyed)
 
@@ -131,7 +131,7 @@ class Conversation:
         self._obeying.discard(task)
         self._free.release()
 
-    async def _obey(self, command: Send | Cancel | Continue | Ping) -> None:
+    async def _obey(self, command: SessionCommand | Ping) -> None:
         try:
             answer = (await self._manager.obey(command)).model_dump_json().encode()
         except GatewayError as error:

@@ -8,11 +8,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from gateway.commands import (
-    Cancel,
+    COMMAND_TYPES,
     CommandId,
-    Continue,
     Ping,
-    Send,
+    SessionCommand,
     SessionId,
     explain,
     parse_command,
@@ -59,14 +58,13 @@ class Auth(_Said):
     token: str
 
 
-ClientMessage = Subscribe | Unsubscribe | Auth | Send | Cancel | Continue | Ping
+ClientMessage = Subscribe | Unsubscribe | Auth | SessionCommand | Ping
 
 _OWN: dict[str, TypeAdapter[Subscribe | Unsubscribe | Auth]] = {
     "subscribe": TypeAdapter(Subscribe),
     "unsubscribe": TypeAdapter(Unsubscribe),
     "auth": TypeAdapter(Auth),
 }
-_COMMANDS = ("send", "cancel", "continue", "ping")
 
 
 def parse_message(data: object) -> ClientMessage:
@@ -80,10 +78,10 @@ def parse_message(data: object) -> ClientMessage:
     kind = data.get("type")
     if not isinstance(kind, str):
         raise CommandMalformed("missing field `type`")
-    if kind in _COMMANDS:
+    if kind in COMMAND_TYPES:
         return parse_command(data)
     if kind not in _OWN:
-        raise CommandMalformed(f"unknown `type`; known: {', '.join((*_OWN, *_COMMANDS))}")
+        raise CommandMalformed(f"unknown `type`; known: {', '.join((*_OWN, *COMMAND_TYPES))}")
     try:
         return _OWN[kind].validate_python(data)
     except ValidationError as error:

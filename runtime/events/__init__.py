@@ -2,7 +2,7 @@
 
 The runtime makes every event from `run.started` down and knows no session, no `seq`, no cursor and
 no clock: whoever keeps the log adds those. `session.*`, `input.*`, `history.*`,
-`run.attempt_started` and `run.stop_requested` are made by the gateway and stand here so that the
+`run.attempt_*` and `run.stop_requested` are made by the gateway and stand here so that the
 union is closed.
 
 An event that opens something (`message.started`, `tool_call.started`, `node.started`, ...) is
@@ -56,11 +56,14 @@ from runtime.events.run import (
     RunStarted,
 )
 from runtime.events.session import (
+    ForkedFrom,
     HistoryRolledBack,
     InputAccepted,
     InputDequeued,
     InputQueued,
+    InputReordered,
     InputSteered,
+    RunAttemptReleased,
     RunAttemptStarted,
     RunStopRequested,
     SessionClosed,
@@ -91,11 +94,13 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "EventBase",
+    "ForkedFrom",
     "GuardrailTripped",
     "HistoryRolledBack",
     "InputAccepted",
     "InputDequeued",
     "InputQueued",
+    "InputReordered",
     "InputSteered",
     "MessageCompleted",
     "MessageDelta",
@@ -111,6 +116,7 @@ __all__ = [
     "ReasoningCompleted",
     "ReasoningDelta",
     "ReasoningStarted",
+    "RunAttemptReleased",
     "RunAttemptStarted",
     "RunCancelled",
     "RunCompleted",
@@ -139,9 +145,11 @@ Event = Annotated[
     | InputAccepted
     | InputQueued
     | InputDequeued
+    | InputReordered
     | InputSteered
     | HistoryRolledBack
     | RunAttemptStarted
+    | RunAttemptReleased
     | RunStopRequested
     | RunStarted
     | RunCompleted

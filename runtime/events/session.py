@@ -8,14 +8,17 @@ from typing import Any, Literal
 from pydantic import Field
 
 from runtime.events.base import EventBase, RunEvent
-from runtime.messages import ClientTool, Message
+from runtime.messages import ClientTool, Frozen, Message
 
 __all__ = [
+    "ForkedFrom",
     "HistoryRolledBack",
     "InputAccepted",
     "InputDequeued",
     "InputQueued",
+    "InputReordered",
     "InputSteered",
+    "RunAttemptReleased",
     "RunAttemptStarted",
     "RunStopRequested",
     "SessionClosed",
@@ -23,17 +26,25 @@ __all__ = [
 ]
 
 
+class ForkedFrom(Frozen):
+    """Where a session branched off from: another session, at a cursor of its log."""
+
+    session_id: str
+    cursor: str
+
+
 class SessionCreated(EventBase):
     """The first event of each log.
 
     Attributes:
+        forked_from: Whose conversation `history` is.
         history: What had been said before, elsewhere; whoever made the session brought it along.
     """
 
     type: Literal["session.created"] = "session.created"
     agent: str
     metadata: Mapping[str, Any] = Field(default_factory=dict)
-    forked_from: str | None = None
+    forked_from: ForkedFrom | None = None
     history: tuple[Message, ...] | None = None
 
 
@@ -52,6 +63,8 @@ class InputAccepted(RunEvent):
             ends with.
         instructions: For this run, in addition to the agent's own.
         tools: The client's, for this run.
+        cancel_after: Seconds without anybody who controls the session after which the run is
+            cancelled; absent: it goes on.
     """
 
     type: Literal["input.accepted"] = "input.accepted"
@@ -63,12 +76,15 @@ class InputAccepted(RunEvent):
     timeout: float | None = None
     instructions: str | None = None
     tools: tuple[ClientTool, ...] | None = None
+    cancel_after: float | None = None
 
 
 class InputQueued(RunEvent):
     """A user message waits for the active run to end; `position` counts from 1.
 
     Attributes:
+        policy: How it waits: `enqueue` for its turn, `steer` for the next step of the active run,
+            and for its turn if no step takes it.
         rewind_to: When its turn comes, that message and all after it no longer count.
     """
 
@@ -82,6 +98,16 @@ class InputQueued(RunEvent):
     instructions: str | None = None
     tools: tuple[ClientTool, ...] | None = None
     rewind_to: str | None = None
+    cancel_after: float | None = None
+    policy: Literal["enqueue", "steer"] | None = None
+
+
+class InputReordered(EventBase):
+    """The queue has a new order: all runs that wait, the next one first."""
+
+    type: Literal["input.reordered"] = "input.reordered"
+    run_ids: tuple[str, ...]
+    command_id: str
 
 
 class InputDequeued(RunEvent):
@@ -89,7 +115,7 @@ class InputDequeued(RunEvent):
 
     type: Literal["input.dequeued"] = "input.dequeued"
     command_id: str
-    reason: Literal["started", "cancelled", "edited"]
+    reason: Literal["started", "steered", "cancelled", "edited"]
 
 
 class InputSteered(RunEvent):
@@ -97,6 +123,7 @@ class InputSteered(RunEvent):
 
     type: Literal["input.steered"] = "input.steered"
     message: Message
+    command_id: str
 
 
 class HistoryRolledBack(RunEvent):
@@ -114,6 +141,14 @@ class RunAttemptStarted(RunEvent):
     supersedes: int
     from_step: int
     reason: Literal["lease_expired", "restart", "handed_over"]
+
+
+class RunAttemptReleased(RunEvent):
+    """A process that stops in order has let go of a run; the next one goes on with it at once."""
+
+    type: Literal["run.attempt_released"] = "run.attempt_released"
+    attempt: int
+    reason: Literal["shutdown"] = "shutdown"
 
 
 class RunStopRequested(RunEvent):

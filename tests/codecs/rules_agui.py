@@ -18,6 +18,7 @@ _EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 SILENT_IN_AGUI = frozenset(
     {
         "input.dequeued",
+        "run.attempt_released",
         "model.completed",
         "model.failed",
         "model.started",

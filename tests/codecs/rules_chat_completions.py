@@ -24,6 +24,7 @@ SILENT = frozenset(
         "guardrail.tripped",
         "history.rolled_back",
         "input.dequeued",
+        "run.attempt_released",
         "input.steered",
         "message.started",
         "model.completed",

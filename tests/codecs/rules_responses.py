@@ -40,6 +40,7 @@ SILENT_IN_RESPONSES = frozenset(
         "guardrail.tripped",
         "history.rolled_back",
         "input.dequeued",
+        "run.attempt_released",
         "input.steered",
         "model.completed",
         "model.failed",

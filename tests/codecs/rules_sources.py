@@ -23,6 +23,7 @@ _SILENT_IN_ALL = frozenset(
         "input.accepted",
         "input.queued",
         "input.dequeued",
+        "run.attempt_released",
         "input.steered",
         "history.rolled_back",
         "run.attempt_started",

@@ -47,6 +47,7 @@ SILENT_IN_VERCEL = frozenset(
         "edge.taken",
         "guardrail.tripped",
         "input.dequeued",
+        "run.attempt_released",
         "input.steered",
         "message.started",
         "model.completed",

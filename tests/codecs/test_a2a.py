@@ -554,6 +554,7 @@ def test_a_task_shows_as_much_as_is_asked_for() -> None:
     for result in results(ACCEPTED, STARTED, SPEAKS, whole("Hello"), pause, again, pause, again):
         so_far.add(result)
     assert so_far.changed_at == "2026-11-21T02:00:00.008Z"
+    assert so_far.changed_seq == 8
     assert so_far.state == "TASK_STATE_WORKING"
     everyone = [message["messageId"] for message in so_far.as_json()["history"]]
     assert everyone == ["m1", "run_1-5", "run_1-7"]

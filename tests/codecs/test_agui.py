@@ -405,7 +405,9 @@ def test_calls_that_come_whole_are_told_whole_and_others_only_once() -> None:
 
 def test_what_has_no_word_is_an_activity_or_custom() -> None:
     steered = InputSteered(
-        run_id="run_1", message=Message(role="user", content="and this", message_id="u2")
+        run_id="run_1",
+        message=Message(role="user", content="and this", message_id="u2"),
+        command_id="c2",
     )
     messages = told(
         STARTED,

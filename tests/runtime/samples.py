@@ -15,11 +15,13 @@ from runtime.events import (
     EdgeTaken,
     ErrorInfo,
     Event,
+    ForkedFrom,
     GuardrailTripped,
     HistoryRolledBack,
     InputAccepted,
     InputDequeued,
     InputQueued,
+    InputReordered,
     InputSteered,
     MessageCompleted,
     MessageDelta,
@@ -35,6 +37,7 @@ from runtime.events import (
     ReasoningCompleted,
     ReasoningDelta,
     ReasoningStarted,
+    RunAttemptReleased,
     RunAttemptStarted,
     RunCancelled,
     RunCompleted,
@@ -81,7 +84,11 @@ ASKED = Message(role="user", content="line\nbreak \u2028 \U0001f600", message_id
 STATE: dict[str, Any] = {"n": 1, "deep": [{"x": None}, True, 1.5, "é"]}
 
 SAMPLES: list[Event] = [
-    SessionCreated(agent="a", metadata=STATE, forked_from="ses_0"),
+    SessionCreated(
+        agent="a",
+        metadata=STATE,
+        forked_from=ForkedFrom(session_id="ses_0", cursor="k3f9aa.1.00000000"),
+    ),
     SessionClosed(reason="deleted"),
     InputAccepted(
         run_id=R,
@@ -94,9 +101,11 @@ SAMPLES: list[Event] = [
     ),
     InputQueued(run_id=R, command_id="cmd", message=ASKED, position=1),
     InputDequeued(run_id=R, command_id="cmd", reason="started"),
-    InputSteered(run_id=R, message=ASKED),
+    InputReordered(run_ids=("run_2", R), command_id="cmd"),
+    InputSteered(run_id=R, message=ASKED, command_id="cmd"),
     HistoryRolledBack(run_id=R, message_ids=("msg_0", "msg_1")),
     RunStopRequested(run_id=R, command_id="cmd"),
+    RunAttemptReleased(run_id=R, attempt=1),
     RunAttemptStarted(run_id=R, attempt=2, supersedes=1, from_step=3, reason="restart"),
     RunStarted(run_id=R, path=P, agent="a", attempt=2, parent_run_id="run_0", options=STATE),
     RunCompleted(

@@ -88,6 +88,7 @@ CASES: list[Case] = [
                 "edge.taken",
                 "history.rolled_back",
                 "input.dequeued",
+                "run.attempt_released",
                 "input.steered",
                 "message.started",
                 "model.completed",

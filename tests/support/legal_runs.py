@@ -32,6 +32,7 @@ from runtime.events import (
     InputAccepted,
     InputDequeued,
     InputQueued,
+    InputReordered,
     InputSteered,
     MessageCompleted,
     MessageDelta,
@@ -47,6 +48,7 @@ from runtime.events import (
     ReasoningCompleted,
     ReasoningDelta,
     ReasoningStarted,
+    RunAttemptReleased,
     RunAttemptStarted,
     RunCancelled,
     RunCompleted,
@@ -365,6 +367,8 @@ class _Run:
         if story.chance(0.25):
             self.say(InputQueued(**of, message=message, position=1))
             if story.chance(0.2):
+                self.say(InputReordered(run_ids=(run_id,), command_id="cmd_order"))
+            if story.chance(0.2):
                 self.say(
                     InputDequeued(**of, reason="cancelled"),
                     RunCancelled(run_id=run_id, reason="cancel", command_id="cmd_stop"),
@@ -397,7 +401,9 @@ class _Run:
             self.say(AgentHandoff(**of, source=self.name, target="expert"))
         if story.chance(0.01):
             steered = Message(role="user", content="and this", message_id=story.new("msg"))
-            self.say(InputSteered(run_id=story.run_id, message=steered))
+            self.say(
+                InputSteered(run_id=story.run_id, message=steered, command_id=story.new("cmd"))
+            )
 
     def _pause(self) -> bool:
         """All that works waits for a human; False if the run is cancelled instead of going on."""
@@ -449,6 +455,7 @@ class _Run:
         run_id, open_now = self.story.run_id, self.open_now
         self.say(
             *open_now.superseding(TAKEN_OVER),
+            *([RunAttemptReleased(run_id=run_id, attempt=1)] if self.story.chance(0.3) else []),
             RunAttemptStarted(
                 run_id=run_id,
                 path=self.path,

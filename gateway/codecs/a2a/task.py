@@ -15,6 +15,7 @@ class TaskSoFar:
     def __init__(self) -> None:
         self._task: Json = {}
         self._artifacts: dict[str, Json] = {}
+        self._changed_seq = 0
 
     @property
     def begun(self) -> bool:
@@ -31,15 +32,22 @@ class TaskSoFar:
         """When its status was last told: RFC 3339 in UTC, so that texts are in order of time."""
         return str(self._task["status"]["timestamp"])
 
+    @property
+    def changed_seq(self) -> int:
+        """Where in its session's log that was: several may be told in one millisecond."""
+        return self._changed_seq
+
     def add(self, result: Json) -> None:
         """Take the next one."""
         ((kind, told),) = result.items()
         if kind == "task":
             self._task = dict(told)
+            self._changed_seq = int(told["metadata"][EXTENSION]["seq"])
             return
         self._task["metadata"] = {EXTENSION: _place(told["metadata"][EXTENSION])}
         if kind == "statusUpdate":
             self._status(told["status"])
+            self._changed_seq = int(told["metadata"][EXTENSION]["seq"])
         else:
             self._artifact(told["artifact"], append=told.get("append", False))
 

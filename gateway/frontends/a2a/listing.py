@@ -56,21 +56,22 @@ def _fits(task: Standing, asked: ListTasksRequest) -> bool:
     return task.so_far.changed_at >= timestamp(asked.status_timestamp_after.ToMilliseconds())
 
 
-def _order(task: Standing) -> tuple[str, str]:
-    return task.so_far.changed_at, task.codec.task_id
+def _order(task: Standing) -> tuple[int, str]:
+    return task.so_far.changed_seq, task.codec.task_id
 
 
 def _token(task: Standing) -> str:
-    return base64.urlsafe_b64encode(" ".join(_order(task)).encode()).decode()
+    seq, task_id = _order(task)
+    return base64.urlsafe_b64encode(f"{seq} {task_id}".encode()).decode()
 
 
-def _after(token: str) -> tuple[str, str] | None:
+def _after(token: str) -> tuple[int, str] | None:
     """Return the last task of the page before, by its place in the order."""
     if not token:
         return None
     try:
         text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError) as error:
+        seq, _, task_id = text.partition(" ")
+        return int(seq), task_id
+    except (binascii.Error, ValueError) as error:
         raise InvalidParamsError("`pageToken` is none of ours") from error
-    changed_at, _, task_id = text.partition(" ")
-    return changed_at, task_id

@@ -1,0 +1,29 @@
+"""What a session does about a command, or about its run: decisions, without doing them. Pure.
+
+Each function looks at the state and returns what it `Decided`: the events to append, and what to start
+or stop once they are committed. Ids are given by the caller.
+"""
+
+from __future__ import annotations
+
+from gateway.sessions.decide.cancel import cancel
+from gateway.sessions.decide.decided import Decide, Decided, NewIds
+from gateway.sessions.decide.ends import close, end, fail, pause
+from gateway.sessions.decide.resume import continue_run
+from gateway.sessions.decide.send import send
+from gateway.sessions.decide.take_over import MAX_ATTEMPTS, take_over
+
+__all__ = [
+    "MAX_ATTEMPTS",
+    "Decide",
+    "Decided",
+    "NewIds",
+    "cancel",
+    "close",
+    "continue_run",
+    "end",
+    "fail",
+    "pause",
+    "send",
+    "take_over",
+]
