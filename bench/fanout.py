@@ -233,9 +233,9 @@ def request_of(case: str, address: str) -> bytes:
     return "\r\n".join([*headers, "", ""]).encode()
 
 
-def subscription() -> bytes:
+def subscription(session_id: str = SESSION, after: str = "$") -> bytes:
     """Return the masked frame that subscribes (with a mask of zeros, which changes nothing)."""
-    text = json.dumps({"type": "subscribe", "session_id": SESSION, "after": "$"}).encode()
+    text = json.dumps({"type": "subscribe", "session_id": session_id, "after": after}).encode()
     return struct.pack("!BB", 0x81, 0x80 | len(text)) + bytes(4) + text
 
 

@@ -18,14 +18,18 @@ from gateway.engines.memory import MemoryEngine
 from gateway.engines.sqlite import SqliteEngine
 from gateway.errors import StartupRefused
 from gateway.frontends.table import routes as frontends
+from gateway.http.bodies import BODY_SECONDS
+from gateway.http.connections import Runner
 from gateway.http.guard import Rules, guard, share_with
 from gateway.http.page import bundled_files
 from gateway.http.problems import problems
 from gateway.http.routes import Routes
 from gateway.log.engine import Engine
 from gateway.sessions.manager import SessionManager
+from gateway.sessions.retention import DAY_MS, HOUR_MS, Keep
 from gateway.transports.draining import OpenStreams
 from gateway.transports.services import Services
+from gateway.transports.stream import DRAIN_PATIENCE
 from runtime.registry import Registry
 
 __all__ = ["Running", "build_app", "running", "serve"]
@@ -36,8 +40,14 @@ BACKLOG = 4096
 """Connections that may wait to be accepted: with aiohttp's 128, a few hundred clients that come back
 at once are accepted twenty times slower (measured)."""
 
+STREAMS_PER_SECOND = 1000
+"""How fast streams are ended: so 5,000, which one server is made for, take all of `drain_spread_s`."""
+
 LAST_REQUESTS_SECONDS = 1.0
 """What requests that are no streams get to end, once all else is done."""
+
+ENDS_SECONDS = DRAIN_PATIENCE + LAST_REQUESTS_SECONDS + 0.5
+"""What is kept of `shutdown_timeout_s` for clients that are stuck, and for the last requests."""
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 
@@ -77,6 +87,7 @@ def build_app(
     app = web.Application(
         middlewares=[problems, guard(rules)], client_max_size=settings.max_body_bytes
     )
+    app[BODY_SECONDS] = settings.body_timeout_s
     app.on_response_prepare.append(share_with(rules))
     app.add_routes(Routes(services, page or {}).table())
     app.add_routes(frontends(services))
@@ -124,31 +135,39 @@ def _stop_signal() -> Iterator[asyncio.Event]:
 async def running(settings: Settings, registry: Registry) -> AsyncIterator[Running]:
     """Run a server for the length of a block.
 
-    At the end: streams are told to come back, runs are handed over, and the rest gets
-    `shutdown_timeout_s`; no client, however stuck, can hold it longer.
+    At the end it takes no more work, lets runs come to the end of a step and hands them over, and
+    tells streams to come back. All that gets `shutdown_timeout_s`; no client, however stuck, can hold
+    it longer.
 
     Raises:
         StartupRefused: If it cannot start.
     """
     engine = await _open_engine(settings)
     try:
-        manager = SessionManager(engine, registry, delta_interval=settings.delta_interval_ms / 1000)
+        manager = SessionManager(
+            engine,
+            registry,
+            delta_interval=settings.delta_interval_ms / 1000,
+            keep=_keep(settings),
+        )
         streams = OpenStreams()
         page = await asyncio.to_thread(bundled_files)
-        runner = web.AppRunner(
+        runner = Runner(
             build_app(manager, settings, streams=streams, page=page),
+            settings,
             handler_cancellation=True,  # a client that went away ends its reading at once
             access_log=None,
             shutdown_timeout=LAST_REQUESTS_SECONDS,
         )
         await runner.setup()
         try:
-            url = await _listen(runner, settings)
+            # First this: a crowd that comes back must not make those runs wait.
             await manager.start()
+            url = await _listen(runner, settings)
             async with _warming(registry):
                 yield Running(url, manager)
         finally:
-            await _stop(runner, streams, manager, settings.shutdown_timeout_s)
+            await _stop(runner, streams, manager, settings)
             await registry.aclose()
     finally:
         await engine.aclose()
@@ -163,6 +182,15 @@ async def _warming(registry: Registry) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def _keep(settings: Settings) -> Keep:
+    return Keep(
+        events=settings.keep_events,
+        age_ms=round(settings.keep_hours * HOUR_MS),
+        unused_ms=round(settings.forget_sessions_after_days * DAY_MS),
+        every=settings.sweep_s,
+    )
 
 
 async def _open_engine(settings: Settings) -> Engine:
@@ -188,14 +216,31 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
 
 
 async def _stop(
-    runner: web.AppRunner, streams: OpenStreams, manager: SessionManager, limit: float
+    runner: web.AppRunner, streams: OpenStreams, manager: SessionManager, settings: Settings
 ) -> None:
-    for site in runner.sites:
-        await site.stop()
-    streams.drain()
+    """Stop in the order of PROTOCOL.md, rule `drain.orderly`."""
+    streams.unready()
+    await asyncio.sleep(settings.drain_delay_s)
+    runs, spread = _shares(settings, streams.count)
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(settings.shutdown_timeout_s):
+            streams.refuse()
+            await manager.hand_over(runs)
+            streams.drain(within=spread)
+            await streams.ended()
             await manager.aclose()
             await runner.cleanup()
     except TimeoutError:
-        _LOGGER.warning("the server stopped before all was ended", extra={"seconds": limit})
+        _LOGGER.warning(
+            "the server stopped before all was ended",
+            extra={"seconds": settings.shutdown_timeout_s},
+        )
+
+
+def _shares(settings: Settings, streams: int) -> tuple[float, float]:
+    """Return what of `shutdown_timeout_s` runs get at most, and over how long streams are ended."""
+    limit = settings.shutdown_timeout_s
+    spread = min(settings.drain_spread_s, streams / STREAMS_PER_SECOND, limit / 3)
+    runs = min(settings.drain_runs_s, limit - spread - min(ENDS_SECONDS, limit / 3))
+    # Nobody goes on with what is kept in this process alone.
+    return (0.0 if settings.engine == "memory" else runs), spread

@@ -37,6 +37,7 @@ __all__ = [
     "Ping",
     "Policy",
     "Pong",
+    "Role",
     "Send",
     "SessionCommand",
     "SessionId",
@@ -52,7 +53,14 @@ SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 MessageId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 CommandId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,128}$")]
 Policy = Literal["enqueue", "reject", "interrupt", "rollback", "steer"]
-"""What `send` does while a run is active, or waits for a human."""
+"""What `send` does while a run is active, or waits for a human.
+
+`enqueue` waits for its turn, `reject` is refused. `interrupt` ends the run and starts at once, and
+`rollback` also takes the run's turn out of the conversation. `steer` is handed to the run, which
+sees it before its next model call.
+"""
+Role = Literal["controller", "observer"]
+"""Whether whoever follows a session keeps its runs going, or only watches."""
 
 
 class _Asked(BaseModel):
@@ -76,7 +84,7 @@ class ToolResult(_Asked):
 class CancelAfter(_Asked):
     """Cancel the run when nobody who controls the session was there for so many seconds."""
 
-    cancel_after: float = Field(ge=0)
+    cancel_after: float = Field(ge=0, allow_inf_nan=False)
 
 
 class _Command(_Asked):
@@ -84,7 +92,19 @@ class _Command(_Asked):
     session_id: SessionId
 
 
-class Send(_Command):
+class _Beginning(_Command):
+    """What lets a run begin, or go on."""
+
+    on_disconnect: Literal["continue"] | CancelAfter = "continue"
+
+    @property
+    def cancel_after(self) -> float | None:
+        """Seconds alone after which the run is cancelled; None: it goes on."""
+        policy = self.on_disconnect
+        return policy.cancel_after if isinstance(policy, CancelAfter) else None
+
+
+class Send(_Beginning):
     """Say something to the agent; it starts a run, or waits in the queue for its turn.
 
     Attributes:
@@ -108,7 +128,6 @@ class Send(_Command):
     agent: str | None = None
     policy: Policy = "enqueue"
     options: Mapping[str, Any] = Field(default_factory=dict)
-    on_disconnect: Literal["continue"] | CancelAfter = "continue"
     timeout: float | None = Field(default=None, gt=0)
     instructions: str | None = None
     tools: tuple[ClientTool, ...] = ()
@@ -121,6 +140,8 @@ class Send(_Command):
             raise ValueError("give one of `text`, `content` and `result`")
         if self.result is None and not self.message_text.strip():
             raise ValueError("the message is empty")
+        if self.policy == "steer" and self.rewind_to is not None:
+            raise ValueError("`rewind_to`: what is handed to a run that works cannot go back")
         return self
 
     @property
@@ -171,8 +192,12 @@ class ApprovalDecision(_Asked):
         return orjson.dumps(dict(self.arguments)).decode()
 
 
-class Continue(_Command):
-    """Resume an interrupted run; or go on after a cancelled or failed one."""
+class Continue(_Beginning):
+    """Resume an interrupted run; or go on after a cancelled or failed one.
+
+    Attributes:
+        on_disconnect: As with `send`, from now on.
+    """
 
     type: Literal["continue"]
     run_id: str | None = None
@@ -190,6 +215,13 @@ class EditQueue(_Command):
     type: Literal["edit_queue"]
     drop: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> EditQueue:
+        named = (*self.drop, *self.order)
+        if twice := [run_id for run_id in named if named.count(run_id) > 1]:
+            raise ValueError(f"run {twice[0]!r} is named twice")
+        return self
 
 
 class Fork(_Command):

@@ -71,6 +71,18 @@ class Settings(BaseSettings):
     log_level: LogLevel = "info"
     """Least severe line that is logged."""
 
+    keep_events: int = Field(default=2000, ge=0)
+    """So many of a session's last events stay readable, however old; 0 keeps all of every session."""
+
+    keep_hours: float = Field(default=24.0, ge=0)
+    """And so do those that are younger, however many; 0 leaves it to the number alone (hours)."""
+
+    forget_sessions_after_days: float = Field(default=0.0, ge=0)
+    """A session to which nothing was added for so long is deleted; 0: never (days)."""
+
+    sweep_s: float = Field(default=60.0, gt=0)
+    """How often what need not be kept is looked for."""
+
     delta_interval_ms: float = Field(default=20.0, ge=0, le=1000)
     """Text deltas that arrive within this time become one event; 0 keeps each (milliseconds)."""
 
@@ -92,6 +104,18 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=256 * KIB, ge=KIB)
     """Largest command, over HTTP and WebSocket."""
 
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    """How long the body of a request may take to come."""
+
+    idle_timeout_s: float = Field(default=75.0, gt=0)
+    """A connection without a whole request for this long is closed; proxies keep theirs for 60 s."""
+
+    max_connections: int = Field(default=10_000, ge=1)
+    """Connections that are open at once; the process may have to be allowed as many files."""
+
+    max_streams: int = Field(default=9_000, ge=1)
+    """Of these, streams and WebSockets; the others are for commands."""
+
     max_history_bytes: int = Field(default=8 * 1024 * KIB, ge=KIB)
     """Largest request of a protocol whose clients send their whole conversation with each."""
 
@@ -99,7 +123,20 @@ class Settings(BaseSettings):
     """Sessions that one WebSocket, or one client's stream, may listen to."""
 
     ws_heartbeat_s: float = Field(default=25.0, gt=0)
-    """A WebSocket is pinged this often; a peer that does not answer is given up."""
+    """A quiet peer is asked this often whether it is there, and given up if it does not answer for half
+    the time: by pings on a WebSocket, by the kernel on any other connection."""
 
     shutdown_timeout_s: float = Field(default=10.0, gt=0)
-    """What runs and streams get to end in order when the server stops."""
+    """What runs and streams get, all in all, to end in order when the server stops."""
+
+    drain_delay_s: float = Field(default=0.0, ge=0)
+    """How long a server that is to stop goes on as before, but for `/readyz`: so that a load balancer
+    notices, and sends nobody here any more. Comes before `shutdown_timeout_s`."""
+
+    drain_runs_s: float = Field(default=5.0, ge=0)
+    """Of `shutdown_timeout_s`, what runs get at most to come to the end of a step; what is still at
+    work then is cut, and done anew by the next server."""
+
+    drain_spread_s: float = Field(default=5.0, ge=0)
+    """Of `shutdown_timeout_s`, over how long streams are ended at most, so that their clients do not
+    come back all at once. A thousand take a second of it, a few no time."""

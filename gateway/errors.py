@@ -11,6 +11,8 @@
     ├── Fenced                    fenced                409   4409   internal: the run has a new owner
     ├── ShuttingDown              shutting_down         503   1012   retryable
     ├── SlowClient                slow_client           503   4008   retryable
+    ├── SlowBody                  request_timeout       408   4408   the body did not come in time
+    ├── ServerFull                server_full           503   1013   retryable
     ├── TooManySubscriptions      too_many_subscriptions  409  4409
     ├── CommandRefused
     │   ├── CommandMalformed      command_malformed     422   4400
@@ -19,6 +21,7 @@
     │   ├── RunActive             run_active            409   4409
     │   ├── RunWaits              approval_required     409   4409
     │   ├── RunUnknown            run_unknown           404   4404
+    │   ├── NotQueued             not_queued            409   4409
     │   ├── RunNotResumable       run_not_resumable     409   4409
     │   ├── ApprovalUnknown       approval_unknown      404   4404
     │   ├── ApprovalAlreadyResolved  approval_resolved  409   4409
@@ -48,16 +51,19 @@ __all__ = [
     "Fenced",
     "GatewayError",
     "NotPermitted",
+    "NotQueued",
     "ResetReason",
     "RunActive",
     "RunNotResumable",
     "RunUnknown",
     "RunWaits",
+    "ServerFull",
     "SessionClosed",
     "SessionConflict",
     "SessionGone",
     "SessionUnknown",
     "ShuttingDown",
+    "SlowBody",
     "SlowClient",
     "StartupRefused",
     "TooManySubscriptions",
@@ -191,6 +197,29 @@ class SlowClient(GatewayError):
         super().__init__(f"the client took no bytes for {seconds:g} s")
 
 
+class SlowBody(GatewayError):
+    """The body of a request did not come within the time limit."""
+
+    code = "request_timeout"
+    http_status = 408
+    close_code = 4408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not come within {seconds:g} s")
+
+
+class ServerFull(GatewayError):
+    """The server has taken on as much as it may; later there may be room."""
+
+    code = "server_full"
+    http_status = 503
+    close_code = 1013
+    retryable = True
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"this server has its {limit} {what}; come back later")
+
+
 class TooManySubscriptions(GatewayError):
     """A client listens to as many sessions as one connection may carry."""
 
@@ -263,6 +292,16 @@ class RunUnknown(CommandRefused):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"this session has no run {run_id!r}")
+
+
+class NotQueued(CommandRefused):
+    """The run waits in the queue no more: it was started, handed over, cancelled or dropped."""
+
+    code = "not_queued"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id!r} does not wait in the queue any more")
+        self.run_id = run_id
 
 
 class RunNotResumable(CommandRefused):

@@ -12,6 +12,7 @@ from runtime.events import (
     AgentHandoff,
     ApprovalRequested,
     Event,
+    InputSteered,
     ModelCompleted,
     NodeCompleted,
     NodeFailed,
@@ -31,6 +32,7 @@ JOURNALED = (
     ToolUnknownOutcome,
     AgentHandoff,
     ApprovalRequested,
+    InputSteered,
     NodeCompleted,
     NodeFailed,
 )

@@ -94,6 +94,7 @@ async def run_below(
         journal=journal,
         save=None,
         cancel=None,  # it is part of a step of the outer run, and a step is finished
+        steered=None,  # what users say is for the run's own agent
         instructions=None if aside else outer.instructions,
         tools=() if aside else outer.tools,
     )

@@ -27,6 +27,7 @@ __all__ = [
     "RunOptions",
     "RunRequest",
     "Runnable",
+    "Steered",
     "ToolInfo",
 ]
 
@@ -35,6 +36,10 @@ Emit = Callable[[Event], Awaitable[None]]
 
 Awaiting it is the back-pressure: when the log is slow, the run waits.
 """
+
+Steered = Callable[[], Awaitable[Sequence[Message]]]
+"""Takes what the user has said since the run began, each message once. Returns once `input.steered`
+is in the log for each; what it raises ends the run at once, as what `emit` raises does."""
 
 
 class RunOptions(BaseModel):
@@ -136,6 +141,9 @@ class RunRequest:
             in order to go on: the events of `runtime.journal.JOURNALED`, at any depth, in order.
         save: For a graph: keeps a checkpoint after each superstep.
         cancel: Where to look whether the run is to stop after its current step.
+        steered: Asked by an agent before each of its model calls, and when it would be done: then
+            it goes on with what it is given. Nothing else asks: what is said to a graph, or to an
+            agent below another run, is not for it.
         instructions: For this run, in addition to those of whoever speaks in its conversation: the
             agent, those that it hands over to, those that are nodes of the graph. Agents that are
             called as tools speak to their callers, and are not told.
@@ -160,6 +168,7 @@ class RunRequest:
     journal: tuple[Event, ...] = ()
     save: Callable[[Checkpoint], Awaitable[None]] | None = None
     cancel: CancelToken | None = None
+    steered: Steered | None = None
     instructions: str | None = None
     tools: tuple[ClientTool, ...] = ()
 

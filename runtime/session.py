@@ -127,6 +127,19 @@ class Session:
         self._check_open()
         self._queued += conversation(input)
 
+    def steer(self, input: Input) -> None:
+        """Say something to the agent in the middle of its turn; see `RunHandle.steer`.
+
+        What this turn does not hear is queued for the next one.
+
+        Raises:
+            RuntimeFault: If no turn is under way, or its agent does not listen while it works.
+            TypeError, ValueError: If it is no message.
+        """
+        if self._turn is None:
+            raise RuntimeFault("no turn is under way")
+        self._turn.steer(input)
+
     def stream(
         self,
         *,
@@ -258,11 +271,13 @@ class Session:
         tools: Sequence[ClientTool],
     ) -> RunHandle:
         self._check_free()
-        if not self._queued:
+        unheard = () if self._turn is None else self._turn.unheard
+        queued = (*unheard, *self._queued)
+        if not queued:
             raise RuntimeFault("there is nothing to answer: send something first")
         request = RunRequest(
             run_id=new_id("run"),
-            history=self._queued,
+            history=queued,
             options=checked_options(self.agent, options),
             timeout=timeout,
             cancel=cancel,
@@ -272,7 +287,7 @@ class Session:
         turn: RunHandle = RunHandle(
             self.agent, request, before=lambda asked: self._begin(turn, asked), after=self._after
         )
-        self._turn = turn
+        self._turn, self._queued = turn, queued
         return turn
 
     async def _begin(self, turn: RunHandle, request: RunRequest) -> RunRequest:

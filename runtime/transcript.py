@@ -14,6 +14,7 @@ from runtime.events import (
     ApprovalRequested,
     ApprovalResolved,
     Event,
+    InputSteered,
     MessageCompleted,
     ModelCompleted,
     RunCompleted,
@@ -92,6 +93,8 @@ class Transcript:
                 self.messages.append(
                     Message(role="assistant", content=event.text, message_id=event.message_id)
                 )
+            case InputSteered():
+                self.messages.append(event.message)
             case ToolStarted():
                 self.started.add(event.call_id)
             case ToolCompleted():

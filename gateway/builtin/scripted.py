@@ -101,6 +101,9 @@ def _tools_script(request: ModelRequest) -> Iterable[Cue]:
             for index, city in enumerate(city for city in cities if city)
         ]
         return call_tools(*calls)
+    wanted = re.fullmatch(r"call (\S+)", said)
+    if wanted and any(tool.name == wanted[1] for tool in request.tools):  # one of the client's
+        return call_tools(_call(request, 0, wanted[1], {}))
     return say(
         "I am a script that shows tools. Say “weather in Oslo and Rome” to see two tools run side "
         "by side, or “delete notes.txt” to be asked for approval first.",
@@ -135,7 +138,9 @@ def _report(answers: list[Message]) -> str:
         except ValueError:
             sentences.append(f"That did not work: {answer.content.removeprefix('error: ')}.")
             continue
-        if "deleted" in result:
+        if not isinstance(result, dict) or not result.keys() & {"deleted", "city"}:
+            sentences.append(f"The answer is {answer.content}.")  # what a tool of the client's said
+        elif "deleted" in result:
             sentences.append(f"Done: {result['deleted']} is deleted (only for show).")
         else:
             sentences.append(f"{result['city']}: {result['temperature_c']} °C, {result['sky']}.")

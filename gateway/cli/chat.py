@@ -12,9 +12,9 @@ from gateway.cli.ending import ended
 from gateway.cli.loading import built_in, load_registry, load_settings
 from gateway.cli.logs import configure_logging, log_nothing
 from gateway.cli.repl import Repl
+from gateway.client.errors import ClientFault
 from gateway.config import LogLevel
 from gateway.errors import StartupRefused
-from gateway.remote.errors import RemoteFault
 from runtime.cli.local import LocalTalk
 from runtime.cli.perform import WAITING, perform
 from runtime.cli.prompt import Prompt, describe
@@ -124,7 +124,7 @@ def _remote(runner: asyncio.Runner, url: str, session: str | None, agent: str | 
 
     try:
         return runner.run(RemoteTalk.open(url, session, agent))
-    except (AgentUnknown, RemoteFault, ValueError) as error:
+    except (AgentUnknown, ClientFault, ValueError) as error:
         raise StartupRefused(str(error)) from error
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import chat, run, serve
+from gateway.cli import chat, conformance, run, serve
 from gateway.cli.version import version
 
 __all__ = ["main"]
@@ -28,6 +28,7 @@ EXAMPLES = """
   tidegate chat                          talk to an agent, without a server\n
   tidegate chat --url http://127.0.0.1:8080  talk to one on a server\n
   tidegate run graph.py:graph --set n=3  run a graph, and see it work\n
+  tidegate conformance http://127.0.0.1:8080  does a server keep the protocol?\n
 """
 
 
@@ -57,3 +58,4 @@ def _tidegate(
 _app.command(epilog=serve.EXAMPLES)(serve.serve)
 _app.command(epilog=chat.EXAMPLES)(chat.chat)
 _app.command(epilog=run.EXAMPLES)(run.run)
+_app.command(epilog=conformance.EXAMPLES)(conformance.conformance)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from gateway.client.errors import ClientFault
 from gateway.errors import StartupRefused
-from gateway.remote.errors import RemoteFault
 from runtime.cli.perform import FAILED, INTERRUPTED, REFUSED
 from runtime.cli.terminal import Terminal
 from runtime.cli.watch import Left
@@ -19,7 +19,7 @@ __all__ = ["ended", "reason"]
 
 def reason(error: Exception) -> str:
     """Say what an error means; those that are no faults of ours are named."""
-    if isinstance(error, RuntimeFault | RemoteFault):
+    if isinstance(error, RuntimeFault | ClientFault):
         return str(error)
     return f"{type(error).__name__}: {error}"
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from gateway.remote.errors import RemoteRefused
-from gateway.remote.server import RemoteServer
-from gateway.remote.session import Back, Lost, RemoteSession, Reset
+from gateway.client.client import Client
+from gateway.client.errors import Refused, SessionUnknown
+from gateway.client.items import Disconnected, Entry, Reconnected, Reset
+from gateway.client.run import Run
 from runtime.cli.speech import Told
 from runtime.cli.talk import Heard, Notice, Offer, Restated
 from runtime.errors import AgentUnknown
@@ -29,6 +30,10 @@ _DECISIONS = {
 _DECIDED_BY_OTHERS = frozenset({"approval_resolved", "run_not_resumable", "run_active"})
 """Refusals of a decision that came too late."""
 
+_PATIENCE_SECONDS = 300.0
+"""A server that does not come back for this long is not waited for any more: restarts and deploys
+take seconds, and a script should end some time."""
+
 
 class RemoteTalk:
     """A session on a server. It is a `Talk`.
@@ -39,13 +44,14 @@ class RemoteTalk:
 
     def __init__(
         self,
-        server: RemoteServer,
+        client: Client,
         offers: Sequence[Offer],
         snapshot: Mapping[str, Any],
         agent: str | None,
     ) -> None:
         """Use `open`."""
-        self._server = server
+        self._client = client
+        self._run: Run | None = None
         self._offers = tuple(offers)
         self._chosen = agent
         self._agent = agent or str(snapshot["agent"])
@@ -62,24 +68,25 @@ class RemoteTalk:
             agent: Who answers; None for the session's own, or the server's default.
 
         Raises:
-            RemoteFault: If the server cannot be asked, or says no.
+            ClientFault: If the server cannot be asked, or says no.
             AgentUnknown: If the server does not offer the agent.
             ValueError: If `url` is none.
         """
-        server = RemoteServer(url)
+        client = Client(url, patience=_PATIENCE_SECONDS)
         try:
-            offers = [Offer(each["name"], each["description"]) for each in await server.agents()]
+            offers = [Offer(each["name"], each["description"]) for each in await client.agents()]
             _check_offered(agent, offers)
-            snapshot = await server.join(session_id or _new_session_id(), agent)
+            snapshot = await _join(client, session_id, agent)
         except BaseException:
-            await server.aclose()
+            await client.aclose()
             raise
-        return cls(server, offers, snapshot, agent)
+        return cls(client, offers, snapshot, agent)
 
     def _take(self, snapshot: Mapping[str, Any]) -> None:
         """Stand where a snapshot stands."""
         self.session_id = str(snapshot["session_id"])
-        self._session = RemoteSession(self._server, self.session_id, str(snapshot["cursor"]))
+        self._session = self._client.session(self.session_id)
+        self._cursor = str(snapshot["cursor"])
         self._take_approvals(snapshot)
         self._run_id = (snapshot.get("run") or {}).get("run_id")
 
@@ -97,14 +104,14 @@ class RemoteTalk:
     @property
     def where(self) -> str:
         """Where the conversation is kept."""
-        return f"session {self.session_id} on {self._server.url}"
+        return f"session {self.session_id} on {self._client.url}"
 
     @property
     def way_on(self) -> str:
         """How to decide later."""
         return (
             "decide from a terminal with: "
-            f"tidegate chat --url {self._server.url} --session {self.session_id}"
+            f"tidegate chat --url {self._client.url} --session {self.session_id}"
         )
 
     @property
@@ -127,10 +134,8 @@ class RemoteTalk:
 
     def say(self, text: str) -> AsyncGenerator[Heard, None]:
         """Say something and follow the run that answers."""
-        command: dict[str, Any] = {"type": "send", "text": text}
-        if self._chosen is not None:
-            command["agent"] = self._chosen
-        return self._follow(command, None)
+        chosen = {} if self._chosen is None else {"agent": self._chosen}
+        return self._follow(self._session.command_run("send", text=text, **chosen))
 
     def decide(self, decisions: Mapping[str, Decision]) -> AsyncGenerator[Heard, None]:
         """Answer all approvals and follow the run that goes on."""
@@ -141,41 +146,52 @@ class RemoteTalk:
             | ({"result": decision.result} if decision.kind == "answered" else {})
             for approval_id, decision in decisions.items()
         ]
-        command = {"type": "continue", "run_id": self._run_id, "decisions": decided}
-        return self._follow(command, self._run_id)
+        return self._decide(decided)
 
-    async def _follow(
-        self, command: Mapping[str, Any], run_id: str | None
-    ) -> AsyncGenerator[Heard, None]:
+    async def _decide(self, decided: Sequence[Mapping[str, Any]]) -> AsyncGenerator[Heard, None]:
+        run_id, after = str(self._run_id), self._cursor
+        run = self._session.command_run("continue", after=after, run_id=run_id, decisions=decided)
         try:
-            async for heard in self._run(command, run_id):
-                yield heard
-        except RemoteRefused as refused:
-            if command["type"] != "continue" or refused.code not in _DECIDED_BY_OTHERS:
+            async with aclosing(self._follow(run)) as heard:
+                async for each in heard:
+                    yield each
+        except Refused as refused:
+            if refused.code not in _DECIDED_BY_OTHERS:
                 raise
             yield Notice(f"{refused}; following what comes of it")
-            async for heard in self._run(None, run_id):
-                yield heard
+            run = self._session.follow_run(run_id, after=after)
+            async with aclosing(self._follow(run)) as heard:
+                async for each in heard:
+                    yield each
 
-    async def _run(
-        self, command: Mapping[str, Any] | None, run_id: str | None
-    ) -> AsyncGenerator[Heard, None]:
-        async with aclosing(self._session.run(command, run_id=run_id)) as followed:
-            async for each in followed:
-                match each:
-                    case Lost():
+    async def _follow(self, run: Run) -> AsyncGenerator[Heard, None]:
+        self._run = run
+        told = None
+        async with aclosing(run.events()) as items:
+            async for item in items:
+                match item:
+                    case Disconnected():
                         yield Notice("... the connection is lost; trying again")
-                    case Back():
+                    case Reconnected():
                         yield Notice("... connected again")
                     case Reset():
-                        self._take_approvals(each.snapshot)
-                        yield _restated(each, self._session.run_id)
-                    case ApprovalResolved(by=by) if by not in {None, self._session.command_id}:
-                        self._note(each)
-                        yield Notice(f"... it was {each.decision} elsewhere")
-                    case _:
-                        self._note(each)
-                        yield each
+                        self._take_approvals(item.snapshot)
+                        yield _restated(item, run.run_id)
+                    case Entry(event=ApprovalResolved() as event) if event.by not in {
+                        None,
+                        run.command_id,
+                    }:
+                        self._note(event)
+                        yield Notice(f"... it was {event.decision} elsewhere")
+                    case Entry(event=event) if event is not None:
+                        self._note(event)
+                        told = event
+                        yield event
+                    case Entry():
+                        pass  # of a type that this client is too old for
+        self._cursor = run.cursor or self._cursor
+        if run.end is not None and run.end is not told:
+            yield run.end  # it was told by a snapshot
 
     def _note(self, event: Heard) -> None:
         match event:
@@ -191,20 +207,28 @@ class RemoteTalk:
 
     def stop(self) -> None:
         """Ask the run to end."""
-        self._session.cancel()
+        if self._run is not None:
+            self._run.cancel()
 
     async def renew(self) -> None:
         """Begin a new session."""
-        self._take(await self._server.join(_new_session_id(), self._chosen))
+        self._take(await _join(self._client, None, self._chosen))
 
     async def aclose(self) -> None:
         """Close the connections; the session stays."""
-        await self._server.aclose()
+        await self._client.aclose()
 
 
-def _new_session_id() -> str:
-    # Chosen here, so that asking again after a lost answer does not make two.
-    return f"chat_{secrets.token_hex(8)}"
+async def _join(client: Client, session_id: str | None, agent: str | None) -> dict[str, Any]:
+    """Return the snapshot of a session, which is made if it is not there."""
+    if session_id is not None:
+        try:
+            return await client.session(session_id).snapshot()
+        except SessionUnknown:
+            pass
+    # An id that is chosen here, so that asking again after a lost answer does not make two.
+    made = await client.create(session_id or f"chat_{secrets.token_hex(8)}", agent=agent)
+    return await made.snapshot()
 
 
 def _check_offered(name: str | None, offers: Sequence[Offer]) -> None:

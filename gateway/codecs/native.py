@@ -84,9 +84,9 @@ def sse_frame_of_many(entry: Entry) -> bytes:
     return b"data: %b\n\n" % entry.encoded(event_json)
 
 
-def sse_control(message: Mapping[str, Any]) -> bytes:
-    """Return a control object as an SSE frame; it never has an id."""
-    return b"data: %b\n\n" % json_line(message)
+def sse_control(line: bytes) -> bytes:
+    """Return a control object, as one line of JSON, as an SSE frame; it never has an id."""
+    return b"data: %b\n\n" % line
 
 
 def websocket_frame(entry: Entry) -> bytes:

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import attrgetter
 
-from gateway.engines.rules import KEPT_CHECKPOINTS, Standing, check_position, claim_after, judge
+from gateway.engines.rules import (
+    KEPT_CHECKPOINTS,
+    NO_LEASE,
+    Lease,
+    Standing,
+    check_position,
+    claim_after,
+    judge,
+    lease_after,
+    lease_until,
+    orphan,
+)
 from gateway.engines.stamps import Clock, new_epoch, new_tag, now_ms
 from gateway.errors import CursorInvalid, EngineUnavailable, SessionGone, SessionUnknown
 from gateway.log.bell import Bell
 from gateway.log.engine import (
+    LEASE_SECONDS,
     Answer,
     Appended,
     Checkpoint,
+    Fence,
     Head,
     NewSession,
+    Orphan,
     SessionRecord,
     StoredSnapshot,
     Write,
@@ -25,8 +42,12 @@ from gateway.log.engine import (
 from gateway.log.entry import Entry
 from gateway.log.page import page
 from gateway.log.position import NO_TAG, Position
+from gateway.log.upkeep import Excess, Lifetimes
 
 __all__ = ["MemoryEngine"]
+
+_LIFE = "memory"
+"""What is in memory has one life."""
 
 
 @dataclass(slots=True)
@@ -38,7 +59,9 @@ class _Session:
     at: int
     entries: list[Entry] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
-    snapshot: StoredSnapshot | None = None
+    answered_at: dict[str, int] = field(default_factory=dict)
+    snapshots: list[StoredSnapshot] = field(default_factory=list)
+    lease: Lease = NO_LEASE
 
     @property
     def head(self) -> Head:
@@ -73,12 +96,14 @@ class _Session:
         if answer is not None:
             answer = replace(answer, position=entries[0].position if entries else tail)
             self.answers[answer.command_id] = answer
+            self.answered_at[answer.command_id] = now
         self.record = replace(
             self.record,
             status=write.status or self.record.status,
             title=self.record.title if write.title is None else write.title,
             claim=claim_after(write, self.record.claim),
         )
+        self.lease = lease_after(write, self.lease, _LIFE, now)
         return Appended(entries, self.head.tail, answer)
 
 
@@ -91,9 +116,10 @@ class MemoryEngine:
     def __init__(self, *, clock: Clock = now_ms) -> None:
         self._clock = clock
         self._sessions: dict[str, _Session] = {}
-        self._gone: set[str] = set()
+        self._gone: dict[str, int] = {}
         self._subscriptions: dict[str, dict[str, str]] = {}
         self._checkpoints: dict[str, OrderedDict[str, Checkpoint]] = {}
+        self._seen: dict[str, int] = {}
         self._bell = Bell()
         self._closed = False
 
@@ -115,26 +141,36 @@ class MemoryEngine:
         if session is not None and not self._closed and session.head.tail.seq <= after.seq:
             await self._bell.wait(session_id)
 
-    async def trim(self, session_id: str, through: int) -> None:
+    async def trim(self, session_id: str, through: int, state: bytes | None = None) -> None:
         session = self._find(session_id)
-        count = min(through, session.head.tail.seq - 1) - session.start.seq
-        if count > 0:
-            session.start = session.entries[count - 1].position
-            del session.entries[:count]
+        last = min(through, session.head.tail.seq - 1)
+        if last <= session.start.seq or (state is not None and last != through):
+            return
+        count = last - session.start.seq
+        session.start = session.entries[count - 1].position
+        del session.entries[:count]
+        if state is not None:
+            later = [kept for kept in session.snapshots if kept.position.seq > last]
+            session.snapshots = [StoredSnapshot(session.start, state), *later]
 
     async def save_snapshot(self, session_id: str, snapshot: StoredSnapshot) -> None:
-        self._find(session_id).snapshot = snapshot
+        session = self._find(session_id)
+        first = [kept for kept in session.snapshots if kept.position == session.start]
+        session.snapshots = [*first, snapshot]
 
-    async def load_snapshot(self, session_id: str) -> StoredSnapshot | None:
+    async def load_snapshot(
+        self, session_id: str, through: int | None = None
+    ) -> StoredSnapshot | None:
         self._check_open()
         session = self._sessions.get(session_id)
-        if session is None or session.snapshot is None:
+        if session is None:
             return None
-        try:
-            session.index(session.snapshot.position)
-        except CursorInvalid:
-            return None
-        return session.snapshot
+        for snapshot in reversed(session.snapshots):
+            if through is None or snapshot.position.seq <= through:
+                with suppress(CursorInvalid):
+                    session.index(snapshot.position)
+                    return snapshot
+        return None
 
     async def session(self, session_id: str) -> SessionRecord:
         return self._find(session_id).record
@@ -148,9 +184,29 @@ class MemoryEngine:
                     break
         return [session.record for session in islice(newest_first, limit)]
 
-    async def claimed(self) -> Sequence[SessionRecord]:
+    async def heartbeat(
+        self, claims: Mapping[str, Fence], *, lease: float = LEASE_SECONDS
+    ) -> frozenset[str]:
         self._check_open()
-        return [s.record for s in self._sessions.values() if s.record.claim is not None]
+        renewed = Lease(_LIFE, lease_until(self._clock(), lease))
+        held: set[str] = set()
+        for session_id, claim in claims.items():
+            session = self._sessions.get(session_id)
+            if session is not None and session.record.claim == claim:
+                session.lease = renewed
+                held.add(session_id)
+        return frozenset(held)
+
+    async def orphans(self) -> Sequence[Orphan]:
+        self._check_open()
+        now = self._clock()
+        found = (
+            orphan(
+                id_, held.record.claim, held.record.status, lease=held.lease, life=_LIFE, now=now
+            )
+            for id_, held in self._sessions.items()
+        )
+        return [each for each in found if each is not None]
 
     async def delete(self, session_id: str) -> None:
         self._check_open()
@@ -158,10 +214,48 @@ class MemoryEngine:
             return
         self._find(session_id)
         del self._sessions[session_id]
-        self._gone.add(session_id)
+        self._gone[session_id] = self._clock()
         for sessions in self._subscriptions.values():
             sessions.pop(session_id, None)
         self._bell.ring(session_id)
+
+    async def excess(
+        self, *, events: int, age_ms: int, after: str | None, limit: int
+    ) -> Sequence[Excess]:
+        self._check_open()
+        before = self._clock() - age_ms
+        oldest_first = iter(self._sessions)
+        if after is not None and after not in oldest_first:
+            return []
+        found = (_excess(self._sessions[id_], events, before) for id_ in oldest_first)
+        return list(islice((each for each in found if each is not None), limit))
+
+    async def forget(self, *, age_ms: int, limit: int) -> Sequence[str]:
+        self._check_open()
+        before = self._clock() - age_ms
+        unused = (
+            id_
+            for id_, held in self._sessions.items()
+            if held.at <= before and held.record.claim is None and held.record.status != "running"
+        )
+        gone = list(islice(unused, limit))
+        for session_id in gone:
+            await self.delete(session_id)
+        return gone
+
+    async def prune(self, lifetimes: Lifetimes) -> bool:
+        self._check_open()
+        now = self._clock()
+        for session in self._sessions.values():
+            for command_id in _older(session.answered_at, now - lifetimes.answers):
+                del session.answers[command_id], session.answered_at[command_id]
+        for client_id in _older(self._seen, now - lifetimes.clients):
+            del self._seen[client_id]
+            self._subscriptions.pop(client_id, None)
+            self._checkpoints.pop(client_id, None)
+        for session_id in _older(self._gone, now - lifetimes.tombstones):
+            del self._gone[session_id]
+        return False
 
     async def answer(self, session_id: str, command_id: str) -> Answer | None:
         self._check_open()
@@ -170,6 +264,7 @@ class MemoryEngine:
 
     async def subscribe(self, client_id: str, session_id: str, cursor: str) -> None:
         self._check_open()
+        self._seen[client_id] = self._clock()
         self._subscriptions.setdefault(client_id, {})[session_id] = cursor
 
     async def unsubscribe(self, client_id: str, session_id: str) -> None:
@@ -182,6 +277,7 @@ class MemoryEngine:
 
     async def save_checkpoint(self, client_id: str, checkpoint: Checkpoint) -> None:
         self._check_open()
+        self._seen[client_id] = self._clock()
         kept = self._checkpoints.setdefault(client_id, OrderedDict())
         kept[checkpoint.checkpoint_id] = checkpoint
         kept.move_to_end(checkpoint.checkpoint_id)
@@ -229,6 +325,21 @@ class MemoryEngine:
         """Say whether the id was never used."""
         self._check_open()
         return session_id not in self._sessions and session_id not in self._gone
+
+
+def _excess(session: _Session, events: int, before: int) -> Excess | None:
+    """Return what is too many of a session, if anything is."""
+    through = bisect_right(session.entries, before, key=attrgetter("at")) + session.start.seq
+    through = min(through, session.head.tail.seq - events)
+    if through <= session.start.seq:
+        return None
+    record = session.record
+    active = record.status in {"running", "interrupted"}
+    return Excess(record.session_id, session.start.seq, through, active=active)
+
+
+def _older(times: Mapping[str, int], before: int) -> list[str]:
+    return [name for name, at in times.items() if at <= before]
 
 
 def _new_session(write: Write, new: NewSession, now: int) -> _Session:

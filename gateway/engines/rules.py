@@ -6,12 +6,33 @@ Pure, so that one set of rules serves every engine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gateway.errors import CommandConflict, CursorInvalid, Fenced, SessionConflict
-from gateway.log.engine import Answer, Appended, Fence, Head, Write
+from gateway.log.engine import (
+    LEASE_SECONDS,
+    Answer,
+    Appended,
+    Fence,
+    Head,
+    Orphan,
+    SessionStatus,
+    Write,
+)
 from gateway.log.position import Position
 
-__all__ = ["KEPT_CHECKPOINTS", "Standing", "check_position", "claim_after", "judge"]
+__all__ = [
+    "KEPT_CHECKPOINTS",
+    "NO_LEASE",
+    "Lease",
+    "Standing",
+    "check_position",
+    "claim_after",
+    "judge",
+    "lease_after",
+    "lease_until",
+    "orphan",
+]
 
 KEPT_CHECKPOINTS = 16
 """Checkpoints kept for each client: as many as the `Ledger` promises."""
@@ -69,6 +90,59 @@ def claim_after(write: Write, claim: Fence | None) -> Fence | None:
     if write.claim is not None:
         return write.claim
     return None if write.release else claim
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How long a claim holds.
+
+    Attributes:
+        life: Which life of the store gave it; None if there is no claim.
+        until: Milliseconds since 1970 UTC.
+    """
+
+    life: str | None
+    until: int
+
+
+NO_LEASE = Lease(None, 0)
+"""Where there is no claim."""
+
+
+def lease_until(now: int, seconds: float = LEASE_SECONDS) -> int:
+    """Return when a lease that is given or renewed now is over."""
+    return now + round(seconds * 1000)
+
+
+def lease_after(write: Write, lease: Lease, life: str, now: int) -> Lease:
+    """Return the lease of a session's claim after a write."""
+    if write.claim is not None:
+        return Lease(life, lease_until(now))
+    return NO_LEASE if write.release else lease
+
+
+def orphan(
+    session_id: str,
+    claim: Fence | None,
+    status: SessionStatus,
+    *,
+    lease: Lease,
+    life: str,
+    now: int,
+) -> Orphan | None:
+    """Tell whether nobody works on the active run of a session, and why."""
+    why: Literal["handed_over", "restart", "lease_expired"]
+    if claim is None:
+        if status != "running":
+            return None
+        why = "handed_over"
+    elif lease.life != life:
+        why = "restart"
+    elif lease.until <= now:
+        why = "lease_expired"
+    else:
+        return None
+    return Orphan(session_id, claim, why)
 
 
 def check_position(after: Position, head: Head, tag: str | None) -> None:

@@ -8,6 +8,7 @@ from functools import wraps
 from aiohttp import web
 
 from gateway.errors import GatewayError
+from gateway.http.problems import retry_after
 
 __all__ = ["Handler", "Refusal", "refusing"]
 
@@ -28,7 +29,7 @@ def refusing(refusal: Refusal) -> Callable[[Handler], Handler]:
             except GatewayError as error:
                 response = refusal(error.http_status, error.code, str(error))
                 if error.retryable:
-                    response.headers["Retry-After"] = "1"
+                    response.headers["Retry-After"] = retry_after()
                 return response
             except web.HTTPUnsupportedMediaType as error:
                 return refusal(error.status, "media_type_unsupported", error.text or error.reason)

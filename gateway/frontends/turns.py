@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,6 +44,8 @@ class Turn:
         options: Run options.
         rewind_to: The message that, with all after it, no longer counts.
         metadata: Of a session that is made.
+        cancels: Whether its run is cancelled when nobody who controls the session is there. Whoever
+            takes such a turn attends the session from before until the client has its answer.
         is_nameless: Whether nobody but this turn knows the session: it goes if the turn is refused.
         can_answer: Whether the client can decide what is asked of a human. If not, it is refused
             while a run waits for that: it would wait behind that run, and not know why.
@@ -62,6 +65,7 @@ class Turn:
     options: Mapping[str, Any] = field(default_factory=dict)
     rewind_to: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    cancels: bool = False
     is_nameless: bool = False
     can_answer: bool = True
 
@@ -69,10 +73,22 @@ class Turn:
 async def take_turn(services: Services, turn: Turn) -> RunPlace:
     """Do what a turn asks for, once however often it is sent; its run goes on by itself.
 
+    If the caller is cancelled, the turn is taken all the same.
+
     Raises:
         GatewayError: If it is refused; it had no effect then, though a session may have been made.
     """
-    return await _take(services, turn, _ensure_session)
+    return await _whole(_take(services, turn, _ensure_session))
+
+
+async def _whole(taking: Coroutine[Any, Any, RunPlace]) -> RunPlace:
+    """Take a turn to its end, and hold up a caller that is cancelled until then."""
+    task = asyncio.create_task(taking)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _take(
@@ -105,7 +121,11 @@ async def _refuse_while_a_run_waits(services: Services, turn: Turn) -> None:
 
 def _command(turn: Turn) -> dict[str, Any]:
     """Return the command as a client would send it: it is checked as any client's is."""
-    command: dict[str, Any] = {"id": turn.command_id, "session_id": turn.session_id}
+    command: dict[str, Any] = {
+        "id": turn.command_id,
+        "session_id": turn.session_id,
+        "on_disconnect": {"cancel_after": 0} if turn.cancels else "continue",
+    }
     if turn.decisions:
         command |= {"type": "continue", "run_id": turn.run_id, "decisions": turn.decisions}
         return command
@@ -136,7 +156,7 @@ async def take_first_turn(services: Services, turn: Turn, *, is_keyed: bool) -> 
         SessionConflict: If the key made a session of another conversation before.
         GatewayError: As `take_turn`.
     """
-    return await _take(services, replace(turn, is_nameless=not is_keyed), _make_session)
+    return await _whole(_take(services, replace(turn, is_nameless=not is_keyed), _make_session))
 
 
 async def _ensure_session(services: Services, turn: Turn) -> None:

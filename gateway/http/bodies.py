@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from typing import Any
 
-import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.errors import CommandMalformed, CommandTooLarge, SessionUnknown
+from gateway.commands import Role
+from gateway.errors import CommandMalformed, CommandTooLarge, SessionUnknown, SlowBody
+from gateway.transports.messages import read_json
 
 __all__ = [
+    "BODY_SECONDS",
+    "NO_HTTP",
     "body_of",
     "client_id_of",
     "command_body",
@@ -19,8 +24,15 @@ __all__ = [
     "json_body",
     "json_object",
     "number_of",
+    "role_of",
     "session_id_of",
 ]
+
+BODY_SECONDS = web.AppKey("body_seconds", float)
+"""How long a body may take to come, as the application was told."""
+
+NO_HTTP = (HttpProcessingError, web.RequestPayloadError)
+"""What aiohttp raises where a client breaks the rules of HTTP."""
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -55,6 +67,18 @@ def client_id_of(request: web.Request) -> str:
     return client_id
 
 
+def role_of(request: web.Request) -> Role:
+    """Return whether whoever follows controls what it follows, or only watches.
+
+    Raises:
+        CommandMalformed: If `?role=` says something else.
+    """
+    role = request.query.get("role", "controller")
+    if role not in {"controller", "observer"}:
+        raise CommandMalformed("`role` is `controller` or `observer`")
+    return "observer" if role == "observer" else "controller"
+
+
 def number_of(request: web.Request, name: str, *, default: int, most: int) -> int:
     """Return a number from 1 to `most` of the query.
 
@@ -87,6 +111,7 @@ async def json_body(
     Raises:
         CommandMalformed: If it is not a JSON object.
         CommandTooLarge: If it is too large.
+        SlowBody: If it did not come in time.
         web.HTTPUnsupportedMediaType: If it is not declared as JSON.
     """
     if optional and not request.body_exists:
@@ -100,15 +125,23 @@ async def body_of(request: web.Request, *, limit: int | None = None) -> bytes:
     """Return a request's body.
 
     Raises:
+        CommandMalformed: If it is not encoded as it says.
         CommandTooLarge: If it is too large.
+        SlowBody: If it did not come in time.
     """
     most = request.client_max_size if limit is None else limit
+    seconds = request.app[BODY_SECONDS]
     try:
         if most != request.client_max_size:
             request = request.clone(client_max_size=most)
-        return await request.read()
+        async with asyncio.timeout(seconds):
+            return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise CommandTooLarge(most) from error
+    except TimeoutError as error:
+        raise SlowBody(seconds) from error
+    except NO_HTTP as error:
+        raise CommandMalformed("the body is not encoded as its headers say") from error
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -117,10 +150,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     Raises:
         CommandMalformed: If it is not a JSON object.
     """
-    try:
-        held = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise CommandMalformed("the body is not JSON") from error
+    held = read_json(body)
     if not isinstance(held, dict):
         raise CommandMalformed("the body is not a JSON object")
     return held

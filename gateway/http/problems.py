@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from gateway.errors import CursorInvalid, GatewayError
 
-__all__ = ["Answering", "problem", "problems"]
+__all__ = ["Answering", "problem", "problems", "retry_after"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +30,13 @@ _CODES = {
     415: "media_type_unsupported",
     417: "expectation_failed",
 }
-_RETRY_AFTER_SECONDS = "1"
+_RETRY_AFTER_SECONDS = (1, 4)
+"""Spread, so that those who were refused together do not come back together."""
+
+
+def retry_after() -> str:
+    """Return what `Retry-After` says: whole seconds, another number each time."""
+    return str(random.randint(*_RETRY_AFTER_SECONDS))  # noqa: S311 - spreads load, keeps no secret
 
 
 def problem(
@@ -81,7 +88,7 @@ async def problems(request: web.Request, handler: Answering) -> web.StreamRespon
 
 def _of_gateway(error: GatewayError) -> web.Response:
     more: dict[str, Any] = {"reason": error.reason} if isinstance(error, CursorInvalid) else {}
-    headers = {"Retry-After": _RETRY_AFTER_SECONDS} if error.retryable else {}
+    headers = {"Retry-After": retry_after()} if error.retryable else {}
     return problem(error.http_status, error.code, str(error), headers=headers, **more)
 
 

@@ -16,6 +16,7 @@ from gateway.http.bodies import (
     command_body,
     json_body,
     number_of,
+    role_of,
     session_id_of,
 )
 from gateway.http.page import page_file
@@ -37,9 +38,13 @@ MOST_EVENTS = 1000
 
 
 def _json(body: object, *, status: int = 200) -> web.Response:
+    return _line(orjson.dumps(body), status=status)
+
+
+def _line(body: bytes, *, status: int) -> web.Response:
     return web.Response(
         status=status,
-        body=orjson.dumps(body),
+        body=body,
         content_type=JSON,
         headers={"Cache-Control": "no-store"},
     )
@@ -100,10 +105,13 @@ class Routes:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         snapshot, is_new = await self._manager.create(parse_create(await json_body(request)))
-        return _json(snapshot.as_json(), status=201 if is_new else 200)
+        return await self._shown(snapshot.session_id, status=201 if is_new else 200)
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
-        return _json((await self._manager.snapshot(session_id_of(request))).as_json())
+        return await self._shown(session_id_of(request))
+
+    async def _shown(self, session_id: str, *, status: int = 200) -> web.Response:
+        return _line((await self._manager.shown(session_id)).json, status=status)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         await self._manager.delete(session_id_of(request))
@@ -129,10 +137,13 @@ class Routes:
         if media_type == JSON:
             limit = number_of(request, "limit", default=EVENTS_PER_PAGE, most=MOST_EVENTS)
             return await page_of_events(self._services, session_id, after, limit=limit)
+        role = role_of(request)
         if media_type == NDJSON:
-            return await follow_lines(request, self._services, session_id, after)
+            return await follow_lines(request, self._services, session_id, after, role=role)
         named = request.query.get("named") == "1"
-        return await session_stream(request, self._services, session_id, after, named=named)
+        return await session_stream(
+            request, self._services, session_id, after, named=named, role=role
+        )
 
     async def _client(self, request: web.Request) -> web.StreamResponse:
         return _json(await self._clients.describe(client_id_of(request)))
@@ -141,7 +152,7 @@ class Routes:
         _choose(request, EVENT_STREAM)
         client_id = client_id_of(request)
         last = request.headers.get("Last-Event-ID") or request.query.get("after")
-        return await self._clients.stream(request, client_id, last)
+        return await self._clients.stream(request, client_id, last, role=role_of(request))
 
     async def _subscribe(self, request: web.Request) -> web.StreamResponse:
         body: dict[str, Any] = await json_body(request, optional=True)
@@ -166,7 +177,7 @@ class Routes:
         return _json({"status": "ok"})
 
     async def _ready(self, request: web.Request) -> web.StreamResponse:
-        self._services.streams.check()
+        self._services.streams.check_ready()
         return _json({"status": "ready"})
 
     async def _page(self, request: web.Request) -> web.StreamResponse:

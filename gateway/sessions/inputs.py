@@ -13,7 +13,7 @@ from gateway.sessions.state import RunState, SessionState, unanswered
 from runtime.events import Event, HistoryRolledBack, InputAccepted, InputQueued, RunStarted
 from runtime.messages import Message
 
-__all__ = ["Input", "KindOf", "accepted_as", "input_of", "queued_as", "started_as"]
+__all__ = ["Input", "KindOf", "accepted_as", "input_of", "kept_by", "queued_as", "started_as"]
 
 KindOf = Callable[[str], Literal["agent", "graph"]]
 """Tells what the runnable of a name is."""
@@ -56,7 +56,9 @@ def queued_as(given: Input, position: int) -> InputQueued:
         timeout=run.timeout,
         instructions=run.instructions,
         tools=run.tools or None,
+        cancel_after=run.cancel_after,
         rewind_to=run.rewind_to,
+        policy="steer" if given.policy == "steer" else "enqueue",
     )
 
 
@@ -74,6 +76,7 @@ def accepted_as(state: SessionState, given: Input, kind_of: KindOf) -> tuple[Eve
         timeout=run.timeout,
         instructions=run.instructions,
         tools=run.tools or None,
+        cancel_after=run.cancel_after,
     )
     begun = started_as(run.run_id, run.agent, kind_of(run.agent), options)
     dropped = tuple(m.message_id for m in _dropped_by(state, run.rewind_to))
@@ -87,6 +90,13 @@ def _dropped_by(state: SessionState, rewind_to: str | None) -> Sequence[MessageV
     return () if rewind_to is None else state.messages[len(state.before(rewind_to)) :]
 
 
+def kept_by(state: SessionState, command: Send) -> Sequence[MessageView]:
+    """Return the messages that still count when an input comes: none of those that it drops."""
+    kept = state.messages if command.rewind_to is None else state.before(command.rewind_to)
+    run = state.current_run
+    return kept if run is None or command.policy != "rollback" else kept[: run.turn_at]
+
+
 def input_of(state: SessionState, command: Send, new_id: str) -> Message:
     """Return the message of a command.
 
@@ -95,11 +105,13 @@ def input_of(state: SessionState, command: Send, new_id: str) -> Message:
             or no tool call that wants this result.
     """
     waiting = {item.message.message_id for item in state.queue}
-    known = {message.message_id for message in state.messages}
+    known: set[str | None] = {message.message_id for message in state.messages}
+    if command.policy not in {"interrupt", "rollback"}:  # those are not behind what waits
+        known |= waiting
     rewind_to = command.rewind_to
-    if rewind_to is not None and rewind_to not in known | waiting:
+    if rewind_to is not None and rewind_to not in known:
         raise CommandMalformed(f"`rewind_to`: the session has no message {rewind_to!r}")
-    kept = state.messages if rewind_to is None else state.before(rewind_to)
+    kept = kept_by(state, command)
     taken = {message.message_id for message in kept} | waiting | state.open.messages.keys()
     if command.message_id in taken:
         raise CommandMalformed(

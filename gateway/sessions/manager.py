@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 from gateway.codecs.native import timestamp
-from gateway.commands import Ack, CreateSession, Ping, Pong, SessionCommand, digest
+from gateway.commands import Ack, CreateSession, Fork, Ping, Pong, Role, SessionCommand, digest
 from gateway.errors import AgentNotFound, RunUnknown, ShuttingDown
 from gateway.log.engine import Engine, NewSession, SessionRecord, Write
 from gateway.log.position import Position
-from gateway.log.serde import dump, load
-from gateway.sessions.fold import fold
+from gateway.log.serde import dump
+from gateway.sessions.controllers import Controllers
+from gateway.sessions.fork import fork
 from gateway.sessions.ids import new_session_id
+from gateway.sessions.leases import HEARTBEAT_SECONDS, Leases
+from gateway.sessions.loading import load_state
+from gateway.sessions.retention import Keep, Sweeper, needed_by_runs
 from gateway.sessions.session import Session
+from gateway.sessions.shown import Shown
 from gateway.sessions.snapshot import RunStatus, Snapshot
-from gateway.sessions.state import SessionState
 from gateway.sessions.writer import title_of
 from runtime.errors import AgentUnknown
 from runtime.events import SessionCreated
@@ -32,9 +37,6 @@ __all__ = ["RunPlace", "SessionManager"]
 
 LOADED_SESSIONS = 1024
 """Idle sessions beyond this many are dropped from memory; they are loaded again when needed."""
-
-PAGE = 1000
-"""Entries read at a time while a session is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,23 @@ class RunPlace:
 class SessionManager:
     """Creates, loads, commands and deletes sessions."""
 
-    def __init__(self, engine: Engine, registry: Registry, *, delta_interval: float = 0.02) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        *,
+        delta_interval: float = 0.02,
+        heartbeat: float = HEARTBEAT_SECONDS,
+        keep: Keep | None = None,
+    ) -> None:
         """Make the manager.
 
         Args:
             engine: Where the logs are.
             registry: The agents that sessions may run.
             delta_interval: Seconds for which text deltas may wait to be merged.
+            heartbeat: Seconds between two heartbeats for its runs, and looks for those of others.
+            keep: How much of each session is kept; default: the usual.
         """
         self.engine = engine
         self._registry = registry
@@ -71,22 +83,45 @@ class SessionManager:
         self._alive: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._loading: dict[str, asyncio.Task[Session]] = {}
         self._at_work: set[asyncio.Task[Ack]] = set()
+        self._controllers = Controllers(self._attended)
+        self._leases = Leases(
+            engine, self._sessions, load=self._session, forget=self._forget, interval=heartbeat
+        )
+        self._sweeper = Sweeper(engine, keep or Keep(), needed=self._needed, forgotten=self._forget)
         self._closing = False
 
     async def start(self) -> None:
-        """Take over the runs that were active when the last process ended."""
-        for record in await self.engine.claimed():
-            session = await self._session(record.session_id)
-            await session.take_over()
+        """Take over the runs that nobody works on, and look for such runs from then on.
+
+        One that cannot be taken over now keeps nobody from starting, and is tried again later.
+        """
+        await self._leases.start()
+        self._sweeper.start()
+
+    async def hand_over(self, seconds: float) -> None:
+        """Take no more commands, and let go of all runs at the end of a step. Safe to call twice.
+
+        Args:
+            seconds: What runs get to come to that end; then they are cut.
+        """
+        self._closing = True
+        self._controllers.stop()
+        if self._at_work:
+            await asyncio.wait(self._at_work)
+        await self._leases.hand_over(seconds)
 
     async def aclose(self) -> None:
-        """Take no more commands; leave active runs to be taken over. Safe to call twice."""
+        """Take no more commands, and drop what runs: others may go on with it. Safe to call twice."""
         self._closing = True
+        self._controllers.stop()
+        await self._leases.aclose()
+        await self._sweeper.aclose()
         if self._at_work:
             await asyncio.wait(self._at_work)
         async with asyncio.TaskGroup() as group:
             for session in self._sessions.values():
                 group.create_task(session.aclose())
+        await self._leases.drop()
 
     def agents(self) -> list[dict[str, Any]]:
         """Return the registered agents as clients see them, the default first."""
@@ -162,6 +197,14 @@ class SessionManager:
         """
         return await (await self._session(session_id)).snapshot()
 
+    async def shown(self, session_id: str) -> Shown:
+        """Return the same as `snapshot`, encoded once for all who come while it stays as it is.
+
+        Raises:
+            SessionUnknown, SessionGone: If there is none.
+        """
+        return await (await self._session(session_id)).shown()
+
     async def obey(self, command: SessionCommand | Ping) -> Ack | Pong:
         """Obey a command. If the caller is cancelled, the command is carried out all the same.
 
@@ -177,22 +220,29 @@ class SessionManager:
         return await asyncio.shield(task)
 
     async def _obey(self, command: SessionCommand) -> Ack:
-        session = await self._session(command.session_id)
-        return await session.obey(command)
+        with self.attending(command.session_id):
+            session = await self._session(command.session_id)
+            if isinstance(command, Fork):
+                return await fork(self.engine, session, command)
+            return await session.obey(command)
 
     def _obeyed(self, task: asyncio.Task[Ack]) -> None:
         self._at_work.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may be gone
 
-    async def leave(self, session_id: str, run_id: str) -> None:
-        """Cancel a run because the one client that it was for has gone; of no effect if it ended.
+    def attending(self, session_id: str, role: Role = "controller") -> AbstractContextManager[None]:
+        """Count one who controls a session, if there is one, for the length of a block.
 
-        Raises:
-            SessionUnknown, SessionGone: If there is no such session.
-            RunUnknown: If it never had that run.
+        When the last has gone, runs that were to be cancelled then have so much time left as they
+        asked for. Whoever only observes keeps and ends nothing.
         """
-        await (await self._session(session_id)).leave(run_id)
+        return self._controllers.present(session_id, role)
+
+    def _attended(self, session_id: str) -> None:
+        session = self._alive.get(session_id)
+        if session is not None:
+            session.absence.begin()
 
     async def run(self, session_id: str, run_id: str | None = None) -> RunPlace:
         """Return where in the log a run is, and how it stands; not behind what readers have seen.
@@ -230,8 +280,7 @@ class SessionManager:
         self._check_open()
         await self.close(session_id, "deleted")
         await self.engine.delete(session_id)
-        self._sessions.pop(session_id, None)
-        self._alive.pop(session_id, None)
+        self._forget(session_id)
 
     # --- loading -------------------------------------------------------------------------------
 
@@ -257,40 +306,27 @@ class SessionManager:
 
     async def _load(self, session_id: str) -> Session:
         record = await self.engine.session(session_id)
-        head = await self.engine.head(session_id)
-        state, stored_seq = await self._stored(record, head.start)
-        while state.position != head.tail:
-            for entry in await self.engine.read(session_id, state.position, limit=PAGE):
-                fold(state, entry, load(entry))
-                if entry.position == head.tail:
-                    break
+        loaded = await load_state(self.engine, record)
         session = Session(
             self.engine,
             self._registry,
-            state,
+            loaded.state,
             record.claim,
             delta_interval=self._delta_interval,
-            stored_seq=stored_seq,
+            is_attended=lambda: session_id in self._controllers,
+            keeper=loaded.keeper,
         )
         self._sessions[session_id] = self._alive[session_id] = session
         self._drop_idle()
         return session
 
-    async def _stored(self, record: SessionRecord, start: Position) -> tuple[SessionState, int]:
-        """Return the state to fold from: the stored one, or an empty one at the log's start."""
-        stored = await self.engine.load_snapshot(record.session_id)
-        if stored is not None:
-            return SessionState.model_validate_json(stored.state), stored.position.seq
-        empty = SessionState(
-            session_id=record.session_id,
-            agent=record.agent,
-            metadata=record.metadata,
-            created_at=record.created_at,
-            epoch=start.epoch,
-            seq=start.seq,
-            tag=start.tag,
-        )
-        return empty, 0
+    async def _needed(self, session_id: str) -> int:
+        return needed_by_runs(await (await self._session(session_id)).settled())
+
+    def _forget(self, session_id: str) -> None:
+        """Know nothing of a session any more: it was deleted, or goes on in another process."""
+        self._sessions.pop(session_id, None)
+        self._alive.pop(session_id, None)
 
     def _drop_idle(self) -> None:
         for session_id in list(self._sessions):

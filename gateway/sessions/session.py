@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Literal
 
@@ -15,40 +16,46 @@ from gateway.commands import (
     Cancel,
     Continue,
     EditQueue,
-    Fork,
     Send,
-    SessionCommand,
     digest,
     explain,
 )
 from gateway.errors import AgentNotFound, CommandMalformed, EngineUnavailable, Fenced
-from gateway.log.engine import Answer, Engine, Fence, StoredSnapshot
+from gateway.log.engine import Answer, Engine, Fence, Orphan
 from gateway.sessions import decide
+from gateway.sessions.controllers import COME_BACK_SECONDS, Absence
 from gateway.sessions.decide import Decide, Decided, NewIds
+from gateway.sessions.gate import Gate, at_rest
 from gateway.sessions.ids import new_message_id, new_run_id
+from gateway.sessions.shown import Show, Shown
 from gateway.sessions.snapshot import Snapshot
 from gateway.sessions.state import RunState, SessionState, nested
+from gateway.sessions.stored import Keeper
 from gateway.sessions.writer import SessionWriter
 from runtime.cancel import CancelToken
 from runtime.errors import AgentUnknown, ToolsRefused
-from runtime.events import ErrorInfo
+from runtime.events import ErrorInfo, Event
 from runtime.registry import Registry
 from runtime.runnable import Runnable, RunRequest
 from runtime.streaming import checked_tools
 
-__all__ = ["Session"]
+__all__ = ["Obeyed", "Session"]
+
+Obeyed = Send | Cancel | Continue | EditQueue
+"""The commands that change the session itself."""
 
 logger = logging.getLogger(__name__)
-
-SNAPSHOT_EVERY = 256
-"""Entries after which an idle session's state is stored, so that loading it folds fewer."""
 
 STORE_RETRY = 1.0
 """Seconds between attempts to record a run's end while the store is not available."""
 
 
 class Session:
-    """A session that this process writes."""
+    """A session that this process writes.
+
+    Attributes:
+        absence: For how long nobody has controlled it.
+    """
 
     def __init__(
         self,
@@ -58,7 +65,8 @@ class Session:
         claim: Fence | None,
         *,
         delta_interval: float,
-        stored_seq: int = 0,
+        is_attended: Callable[[], bool],
+        keeper: Keeper,
     ) -> None:
         """Make it from its folded state.
 
@@ -68,12 +76,15 @@ class Session:
             state: The fold of its log.
             claim: The claim that the store holds for its run.
             delta_interval: Seconds for which text deltas may wait to be merged.
-            stored_seq: The `seq` of the stored snapshot.
+            is_attended: Tells whether anybody controls it.
+            keeper: Says when its state is to be stored.
         """
         self._engine = engine
         self._registry = registry
-        self._stored_seq = stored_seq
+        self._keeper = keeper
+        self._show = Show()
         self._tasks: dict[Fence, asyncio.Task[None]] = {}
+        self._gate = Gate()
         self._chores: set[asyncio.Task[None]] = set()
         self._token = CancelToken()  # of the newest run; there is one for each
         self._writer = SessionWriter(
@@ -84,6 +95,7 @@ class Session:
             kind_of=self._kind_of,
             on_change=self._changed,
         )
+        self.absence = Absence(is_attended, lambda: decide.grace(self.state), self._left_alone)
 
     @property
     def state(self) -> SessionState:
@@ -95,6 +107,20 @@ class Session:
         """Whether nothing would be lost if this object were dropped."""
         return not (self._tasks or self._chores or self._writer.busy or self._writer.claim)
 
+    @property
+    def claim(self) -> Fence | None:
+        """The claim of its run, as far as this process knows."""
+        return self._writer.claim
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the run that has the claim is being done here."""
+        return self._writer.claim in self._tasks
+
+    async def shown(self) -> Shown:
+        """Return the same as `snapshot`, encoded once for all who come for it."""
+        return self._show.now(await self.settled())
+
     async def snapshot(self) -> Snapshot:
         """Return the session as clients see it, not behind anything that a reader has seen."""
         return (await self.settled()).snapshot()
@@ -104,7 +130,7 @@ class Session:
         await self._writer.settle()
         return self.state
 
-    async def obey(self, command: SessionCommand) -> Ack:
+    async def obey(self, command: Obeyed) -> Ack:
         """Obey a command, at most once however often it is sent.
 
         Raises:
@@ -122,6 +148,17 @@ class Session:
             run_id=answer.run_id,
             cursor=str(answer.position),
         )
+
+    async def remember(self, answer: Answer) -> Answer:
+        """Remember the answer to a command that changed something else; return the first one.
+
+        Raises:
+            CommandConflict: If the command was answered before, with another body.
+        """
+        first = await self._writer.ask(lambda _: Decided(), answer)
+        if first is None:
+            raise EngineUnavailable
+        return first
 
     def _check_agent(self, command: Send) -> None:
         runnable = self._runnable(command.agent or self.state.agent)
@@ -149,7 +186,7 @@ class Session:
         except AgentUnknown:
             return "agent"
 
-    def _decision(self, command: SessionCommand, ids: NewIds) -> Decide:
+    def _decision(self, command: Obeyed, ids: NewIds) -> Decide:
         match command:
             case Send():
                 return partial(decide.send, command=command, ids=ids, kind_of=self._kind_of)
@@ -157,26 +194,50 @@ class Session:
                 return partial(decide.cancel, command=command, kind_of=self._kind_of)
             case Continue():
                 return partial(decide.continue_run, command=command, ids=ids)
-            case EditQueue() | Fork():
-                raise CommandMalformed(f"`{command.type}` is not known yet")
+            case EditQueue():
+                return partial(decide.edit_queue, command=command)
 
-    async def take_over(self) -> None:
-        """Go on with the run that another process, now dead, was doing."""
+    async def take_over(self, orphan: Orphan) -> None:
+        """Go on with a run on which nobody works, if that is still so when its turn comes."""
+        self.absence.begin(least=COME_BACK_SECONDS)
 
         def decision(state: SessionState) -> Decided:
             run = state.current_run
-            return Decided() if run is None else decide.take_over(state, run, self._kind_of)
+            if run is None or run.status != "running" or self._writer.claim != orphan.claim:
+                return Decided()
+            return decide.take_over(state, run, self._kind_of, orphan.why)
 
         await self._writer.ask(decision)
 
-    async def leave(self, run_id: str) -> None:
-        """Cancel a run because the one client that it was for has gone."""
-        command = Cancel(
-            type="cancel", id=f"gone-{run_id}", session_id=self.state.session_id, run_id=run_id
-        )
+    async def hand_over(self, seconds: float) -> None:
+        """Let go of the run, so that the next process goes on with it at once.
+
+        It begins nothing any more: no model call, no tool, no node. What is at work may come to its
+        end; what has not after `seconds` is cut, and will be done anew.
+
+        Raises:
+            EngineUnavailable: If the store failed; the run is taken over as after a crash then.
+        """
+        self._gate.shut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rest()
         await self._writer.ask(
-            partial(decide.cancel, command=command, kind_of=self._kind_of, reason="disconnect")
+            lambda state: Decided() if self.claim is None else decide.hand_over(state)
         )
+
+    async def _rest(self) -> None:
+        """Return when nothing is at work."""
+        while self._tasks:
+            await self._writer.settle()  # what has begun is in the state
+            if at_rest(self.state.open, self._gate.waiting):
+                return
+            await self._gate.news()
+
+    def stop(self) -> None:
+        """Stop what is being done: somebody else has the claim."""
+        for task in self._tasks.values():
+            task.cancel()  # no wait: the fence already keeps it from writing
 
     async def close(self, reason: str) -> None:
         """Cancel what runs and waits, and take no more commands."""
@@ -195,12 +256,12 @@ class Session:
 
     def _changed(self, decided: Decided, claim: Fence | None, by_run: bool) -> None:
         """Do what a committed append asks for: stop the run that ended, start the one that begins."""
+        self.absence.look()
         if decided.stops is not None:
             self._token.stop_after_step()
             return
         if not by_run:
-            for task in self._tasks.values():
-                task.cancel()  # no wait: the fence already keeps it from writing
+            self.stop()
         if decided.begins is not None and claim is not None:
             run = self.state.runs[decided.begins]
             self._token = CancelToken()
@@ -208,9 +269,21 @@ class Session:
                 self._token.stop_after_step()
             task = asyncio.get_running_loop().create_task(self._run(run, claim))
             self._tasks[claim] = task
-            task.add_done_callback(lambda _: self._tasks.pop(claim, None))
+            task.add_done_callback(lambda _: self._done(claim))
         elif self.state.current is None:
             self._store_snapshot()
+
+    def _done(self, claim: Fence) -> None:
+        self._tasks.pop(claim, None)
+        self._gate.told()
+
+    async def _emit(self, claim: Fence, event: Event) -> None:
+        await self._gate.passed(event)
+        try:
+            await self._writer.emit(claim, event)
+        finally:
+            self._gate.told()
+        self._store_snapshot()  # a run may be long, and its process may die
 
     async def _run(self, run: RunState, claim: Fence) -> None:
         """Do a run, and make sure that the log says how it ended."""
@@ -225,7 +298,8 @@ class Session:
         error: ErrorInfo
         try:
             runnable = self._runnable(run.agent)
-            await runnable.execute(self._request(run, runnable), partial(self._writer.emit, claim))
+            request = self._request(run, runnable, claim)
+            await runnable.execute(request, partial(self._emit, claim))
             error = ErrorInfo(code="no_end", message="the agent returned without ending the run")
         except Fenced:
             return
@@ -239,7 +313,7 @@ class Session:
         if self._writer.claim == claim:
             self._chore(self._record_failure(claim, error))
 
-    def _request(self, run: RunState, runnable: Runnable) -> RunRequest:
+    def _request(self, run: RunState, runnable: Runnable, claim: Fence) -> RunRequest:
         return RunRequest(
             run_id=run.run_id,
             history=self.state.history(),
@@ -258,6 +332,7 @@ class Session:
             timeout=run.timeout,
             journal=tuple(run.journal),
             cancel=self._token,
+            steered=partial(self._writer.steer, claim),
             instructions=run.instructions,
             tools=run.tools,
         )
@@ -271,6 +346,20 @@ class Session:
                 return Decided()
             return decide.fail(state, run, error, self._kind_of)
 
+        await self._insist(decision)
+
+    def _left_alone(self) -> None:
+        self._chore(self._leave())
+
+    async def _leave(self) -> None:
+        """End what goes on with nobody there, if that is still so when its turn comes."""
+        await self._insist(
+            partial(decide.leave, has_lasted=self.absence.has_lasted, kind_of=self._kind_of)
+        )
+        self.absence.look()  # the next one may be due
+
+    async def _insist(self, decision: Decide) -> None:
+        """Carry out a decision as soon as the store takes it."""
         while True:
             try:
                 await self._writer.ask(decision)
@@ -282,11 +371,9 @@ class Session:
     # --- chores --------------------------------------------------------------------------------
 
     def _store_snapshot(self) -> None:
-        if self.state.seq - self._stored_seq < SNAPSHOT_EVERY:
-            return
-        self._stored_seq = self.state.seq
-        stored = StoredSnapshot(self.state.position, self.state.model_dump_json().encode())
-        self._chore(self._engine.save_snapshot(self.state.session_id, stored))
+        snapshot = self._keeper.due(self.state)
+        if snapshot is not None:
+            self._chore(self._engine.save_snapshot(self.state.session_id, snapshot))
 
     def _chore(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

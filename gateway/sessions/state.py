@@ -35,7 +35,11 @@ from runtime.journal import spoken_below
 from runtime.messages import ClientTool, Message, ToolCall, Usage
 from runtime.runnable import Decision, DecisionKind
 
-__all__ = ["Resolution", "RunState", "SessionState", "nested", "unanswered"]
+__all__ = ["Resolution", "RunState", "SessionState", "answers", "nested", "unanswered"]
+
+
+RESOLVED_KEPT = 100
+"""Settled approvals that are remembered: far more than anybody can have on a screen."""
 
 
 def nested(path: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -66,13 +70,17 @@ class RunState(_State):
         agent: The agent or the graph.
         instructions: In addition to the agent's own.
         tools: The client's.
+        cancel_after: Seconds alone after which it is cancelled; None: it goes on.
         rewind_to: While it is in the queue: which message, with all after it, will not count.
+        turn_at: How many messages the session had when its turn began: with its input, or that of
+            the run that it goes on from.
         turns: How many model steps its own agent has finished; 0 for a graph.
         stopping: The command that wants it to end after its current step.
         settled_early: Approvals that were settled while it was at work, which does not know it yet.
         nodes: The nodes of a graph, by the path and name of each, in the order in which they
             began.
         visits: How many messages the session had when each of these began in its superstep.
+        handed_over: How many of its attempts ended in order, by a process that was to stop.
         segments: Where in the log its segments begin, as cursors: right before its input,
             and right before each time that it went on after a pause.
         journal: What the run has done so far, as it needs it in order to go on
@@ -84,12 +92,15 @@ class RunState(_State):
     kind: RunKind = "agent"
     status: RunStatus = "running"
     attempt: int = 1
+    handed_over: int = 0
     options: Mapping[str, Any] = {}
     timeout: float | None = None
     instructions: str | None = None
     tools: tuple[ClientTool, ...] = ()
+    cancel_after: float | None = None
     rewind_to: str | None = None
     parent_run_id: str | None = None
+    turn_at: int = 0
     turns: int = 0
     usage: Usage = Usage()
     error: ErrorInfo | None = None
@@ -121,8 +132,11 @@ class SessionState(_State):
         current: The run that is running or interrupted; at most one.
         last: The run that ended last.
         queue: Inputs that wait, in order.
+        unqueued: Runs whose inputs left the queue, the newest last: as many as anybody could still
+            ask for.
         heard: How many messages there were with the newest input.
-        resolved: Settled approvals by id, so that a late decision can be told who was first.
+        resolved: Settled approvals by id, so that a late decision can be told who was first; of
+            runs that are over the latest, and without what was decided about.
     """
 
     session_id: str
@@ -138,6 +152,7 @@ class SessionState(_State):
     runs: dict[str, RunState] = Field(default_factory=dict)
     queue: list[QueueView] = Field(default_factory=list)
     queued_runs: dict[str, RunState] = Field(default_factory=dict)
+    unqueued: list[str] = Field(default_factory=list)
     messages: list[MessageView] = Field(default_factory=list)
     heard: int = 0
     approvals: dict[str, ApprovalView] = Field(default_factory=dict)
@@ -147,12 +162,8 @@ class SessionState(_State):
 
     @property
     def open(self) -> Boundaries:
-        """What the current run has opened and not closed. Not stored: snapshots are saved idle."""
+        """What the current run has opened and not closed."""
         return self._open
-
-    def open_anew(self) -> None:
-        """Forget what was open: a run has ended, and closed it all."""
-        self._open = Boundaries()
 
     @property
     def position(self) -> Position:
@@ -173,6 +184,24 @@ class SessionState(_State):
         if run is None:
             return "idle"
         return "interrupted" if run.status == "interrupted" else "running"
+
+    def had_run(self, run_id: str) -> bool:
+        """Tell whether a run that does not wait is, or was, one of the session's."""
+        known = (self.current, self.last, *self.unqueued)
+        return run_id in known or any(message.run_id == run_id for message in self.messages)
+
+    def run_over(self) -> None:
+        """Forget what only an active run needs: what it had open, and all but who decided what."""
+        self._open = Boundaries()
+        self.resolved = {
+            approval_id: Resolution(
+                run_id=settled.run_id,
+                call_id=settled.call_id,
+                decision=settled.decision,
+                by=settled.by,
+            )
+            for approval_id, settled in [*self.resolved.items()][-RESOLVED_KEPT:]
+        }
 
     def messages_of(self, run_id: str) -> list[MessageView]:
         """Return the assistant messages of a run."""
@@ -219,7 +248,7 @@ class SessionState(_State):
                     ),
                 )
             )
-            messages.extend(_answers(view))
+            messages.extend(answers(view))
         return legal(messages, keep_pending=True)
 
     def _heard(self) -> list[MessageView]:
@@ -242,8 +271,12 @@ class SessionState(_State):
             if settled.run_id == run_id
         }
 
-    def snapshot(self) -> Snapshot:
-        """Return the session as clients see it."""
+    def snapshot(self, *, shared: bool = False) -> Snapshot:
+        """Return the session as clients see it.
+
+        Args:
+            shared: Its messages are the state's own, to be looked at before anything else happens.
+        """
         shown = self.current_run or (self.runs[self.last] if self.last else None)
         return Snapshot(
             session_id=self.session_id,
@@ -251,7 +284,9 @@ class SessionState(_State):
             status=self.status,
             run=shown.view() if shown else None,
             queue=list(self.queue),
-            messages=[message.model_copy(deep=True) for message in self.messages],
+            messages=self.messages
+            if shared
+            else [message.model_copy(deep=True) for message in self.messages],
             open=_open_view(self._open),
             approvals=list(self.approvals.values()),
             usage=self.usage,
@@ -268,7 +303,7 @@ def unanswered(messages: Sequence[MessageView]) -> tuple[str, ...]:
     return tuple(call.call_id for call in messages[-1].tool_calls if call.status == "ready")
 
 
-def _answers(view: MessageView) -> list[Message]:
+def answers(view: MessageView) -> list[Message]:
     """Return the tool messages that answer an assistant message's calls."""
     answers: list[Message] = []
     for call in view.tool_calls:

@@ -24,7 +24,15 @@ from gateway.sessions.fold import fold
 from gateway.sessions.ids import new_nonce
 from gateway.sessions.inputs import KindOf
 from gateway.sessions.state import SessionState
-from runtime.events import RUN_ENDS, Event, InputAccepted, RunAttemptStarted, RunInterrupted
+from runtime.events import (
+    RUN_ENDS,
+    Event,
+    InputAccepted,
+    InputSteered,
+    RunAttemptStarted,
+    RunInterrupted,
+)
+from runtime.messages import Message
 
 __all__ = ["SessionWriter", "title_of"]
 
@@ -81,7 +89,7 @@ class SessionWriter:
             claim: The claim that the store holds.
             delta_interval: Seconds for which deltas may wait to be merged; 0 writes each alone.
             kind_of: Tells what the runnable of a name is.
-            on_change: Called after each append that begins, ends or stops a run, with the new
+            on_change: Called after each append that begins, ends, stops or releases a run, with the new
                 claim, and whether the run itself asked for it.
         """
         self.state = state
@@ -140,6 +148,29 @@ class SessionWriter:
         elif self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._interval, self._flush)
+
+    async def steer(self, claim: Fence) -> tuple[Message, ...]:
+        """Hand to the run that holds `claim` what clients have said to it; it is committed then.
+
+        Raises:
+            Fenced, EngineUnavailable: As `emit`.
+        """
+        if self._closed:
+            raise Fenced(f"run {claim.run_id!r} goes on in another process")
+        heard: list[Message] = []
+
+        def decision(state: SessionState) -> Decided:
+            self._check(claim)
+            decided = decide.steer(state)
+            heard.extend(e.message for e in decided.events if isinstance(e, InputSteered))
+            return decided
+
+        try:
+            await self.ask(decision)
+        except EngineUnavailable:
+            self._broken = claim
+            raise
+        return tuple(heard)
 
     async def settle(self) -> None:
         """Return when all that waits now is committed and folded."""
@@ -286,9 +317,9 @@ class SessionWriter:
         for entry, event in zip(appended.entries, decided.events, strict=True):
             fold(self.state, entry, event if is_delta(event) else load(entry))
         self.claim = claim
-        if decided.begins or decided.ends:
+        if decided.begins or decided.ends or decided.releases:
             self._deltas.reset()
-        if decided.begins or decided.ends or decided.stops:
+        if decided.begins or decided.ends or decided.releases or decided.stops:
             self._on_change(decided, claim, by_run)
         return appended
 
@@ -300,7 +331,7 @@ class SessionWriter:
                 if isinstance(event, RunAttemptStarted) and event.run_id == decided.begins:
                     attempt = event.attempt
             return Fence(decided.begins, attempt, new_nonce())
-        return None if decided.ends is not None else self.claim
+        return None if decided.ends or decided.releases else self.claim
 
     def _title(self, decided: Decided) -> str | None:
         if self.state.messages:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,14 +23,16 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from gateway.codecs.native import sse_control, sse_frame_of_many
+from gateway.commands import Role
 from gateway.errors import SessionGone, SessionUnknown
 from gateway.log.engine import Checkpoint
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.transports.draining import first_error
-from gateway.transports.outlet import Outlet, pieces
+from gateway.transports.outlet import PIECE_BYTES, Outlet, pieces
 from gateway.transports.reading import Control, Reading, closing
 from gateway.transports.services import Services
+from gateway.transports.sharing import Share
 from gateway.transports.sse import KEEPALIVE, EventStream, id_frame
 from gateway.transports.stream import Wire, http_stream, native_wire, retry_ms
 from gateway.transports.subscriptions import Subscription, Whereabouts
@@ -72,7 +75,7 @@ class ClientWire:
 
 
 def _control(control: Control) -> bytes:
-    return sse_control(control.message)
+    return sse_control(control.json)
 
 
 NATIVE = ClientWire(native_wire(sse_frame_of_many, _control, KEEPALIVE))
@@ -89,6 +92,8 @@ class ClientStream:
         client_id: str,
         wire: ClientWire = NATIVE,
         stood: Whereabouts | None = None,
+        *,
+        role: Role = "controller",
     ) -> None:
         """Make the stream.
 
@@ -98,20 +103,24 @@ class ClientStream:
             client_id: Whose stream.
             wire: What it looks like.
             stood: Where the client's last stream stood.
+            role: Whether the client controls its sessions or only watches.
         """
         stood = stood or Whereabouts()
         self._look = wire
         self._wire = wire.wire
         self._request = request
         self._services = services
+        self._role = role
         self._engine = services.manager.engine
         self._client_id = client_id
         self._response = EventStream()
         self._response.headers.update(wire.headers)
         self._outlet: Outlet | None = None
+        self._turn = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
         self._changed: dict[str, Subscription | None] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
+        self._behind: set[str] = set()  # sessions that have not caught up yet
         self._reached: dict[str, Subscription] = {}
         self._checkpoint_id = stood.checkpoint_id
         self._since: dict[str, Subscription] = dict(stood.moved)
@@ -148,6 +157,7 @@ class ClientStream:
             self._changed[session_id] = subscription
             return
         self._stop(session_id)
+        self._behind.add(session_id)
         self._reached[session_id] = subscription
         task = self._tasks.create_task(self._follow(session_id, subscription))
         self._followers[session_id] = task
@@ -161,12 +171,17 @@ class ClientStream:
         self._since.pop(session_id, None)
 
     def _stop(self, session_id: str) -> None:
+        self._behind.discard(session_id)
         self._reached.pop(session_id, None)
         follower = self._followers.pop(session_id, None)
         if follower is not None:
             follower.cancel()
 
     async def _follow(self, session_id: str, subscription: Subscription) -> None:
+        with self._services.manager.attending(session_id, self._role):
+            await self._read(session_id, subscription)
+
+    async def _read(self, session_id: str, subscription: Subscription) -> None:
         try:
             reading = await Reading.open(self._services, session_id, subscription.after)
         except (SessionGone, SessionUnknown):
@@ -176,25 +191,36 @@ class ClientStream:
         if reading.start is not None:
             self._reached[session_id] = Subscription(reading.start, generation)
         idle = self._services.settings.keepalive_s
-        async with aclosing(reading.steps(idle=idle)) as steps:
-            async for step in steps:
-                if isinstance(step, Control):
-                    await self._control(step, session_id, generation)
-                elif step and self._look.each_has_id:
-                    for entry in step:
-                        await self._event(entry, generation)
-                elif step:
-                    await self._events(step)
-                    self._advance(session_id, step[-1].position, generation)
+        assert self._outlet is not None  # noqa: S101 - set before any task starts
+        share = Share(self._engine, self._outlet, self._turn)
+        try:
+            async with aclosing(reading.steps(idle=idle, share=share)) as steps:
+                async for step in steps:
+                    if isinstance(step, Control):
+                        await self._control(step, session_id, generation)
+                    elif step and self._look.each_has_id:
+                        await self._named_events(step, generation)
+                    elif step:
+                        await self._events(step)
+                        self._advance(session_id, step[-1].position, generation)
+                    share.give()
+        finally:
+            share.give()
 
     async def _control(self, control: Control, session_id: str, generation: str) -> None:
-        """Say a control object."""
+        """Say a control object. When all sessions have caught up, the client is told its place soon."""
         await self._ready()
+        if not control.is_reset:
+            self._behind.discard(session_id)
         name = b""
         if control.position is not None:
-            self._advance(session_id, control.position, generation, urgent=True)
+            self._advance(session_id, control.position, generation, urgent=not self._behind)
             name = self._name()
-        await self._write(name + self._wire.control(control))
+        framed = control.framed(self._wire.control)
+        if name and control.is_reset:  # a snapshot is shared by all readers: it is not copied
+            await self._write(name)
+            name = b""
+        await self._write(name + framed if name else framed)
 
     async def _events(self, entries: Sequence[Entry]) -> None:
         """Say events, as many with one write as fit."""
@@ -202,14 +228,21 @@ class ClientStream:
             await self._ready()
             await self._write(piece)
 
-    async def _event(self, entry: Entry, generation: str) -> None:
-        """Say an event, and where the stream stands with it."""
-        frame = self._wire.entry(entry)
-        await self._ready()
-        # No waiting from here to the write: the id must name all that was written before it.
-        self._advance(entry.session_id, entry.position, generation)
-        if frame:
-            await self._write(self._name() + frame)
+    async def _named_events(self, entries: Sequence[Entry], generation: str) -> None:
+        """Say events, and with each where the stream stands; as many with one write as fit."""
+        left = deque(entries)
+        while left:
+            await self._ready()
+            # No waiting from here to the write: each id must name all that comes before it.
+            said = bytearray()
+            while left and len(said) < PIECE_BYTES:
+                entry = left.popleft()
+                frame = self._wire.entry(entry)
+                self._advance(entry.session_id, entry.position, generation)
+                if frame:
+                    said += self._name() + frame
+            if said:
+                await self._write(bytes(said))
 
     def _name(self) -> bytes:
         """Return the line that says where the stream stands, if frames have one."""
@@ -223,10 +256,13 @@ class ClientStream:
     def _advance(
         self, session_id: str, position: Position, generation: str, *, urgent: bool = False
     ) -> None:
-        self._reached[session_id] = self._since[session_id] = Subscription(position, generation)
+        stands = Subscription(position, generation)
+        moved = self._reached.get(session_id) != stands
+        self._reached[session_id] = self._since[session_id] = stands
         if self._look.each_has_id and len(self._since) <= MOST_MOVED:
             return
-        self._moved.set()
+        if moved:  # otherwise the client has an id for it, or needs none
+            self._moved.set()
         if urgent or self._since_checkpoint >= CHECKPOINT_BYTES:
             self._urgent.set()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.commands import Role
 from gateway.errors import TooManySubscriptions
 from gateway.log.position import ONLY_NEW, After
 from gateway.transports.client_stream import NATIVE, ClientStream, ClientWire
@@ -69,6 +70,8 @@ class Clients:
         client_id: str,
         last_event_id: str | None,
         wire: ClientWire = NATIVE,
+        *,
+        role: Role = "controller",
     ) -> web.StreamResponse:
         """Stream all of a client's sessions, until the client or the server ends it.
 
@@ -77,6 +80,7 @@ class Clients:
             client_id: Whose sessions.
             last_event_id: Where the client's last stream stood, if it had one.
             wire: What the stream looks like.
+            role: Whether the client controls its sessions or only watches.
 
         Raises:
             CursorMalformed: If the last event id is none that a client stream gave.
@@ -86,8 +90,10 @@ class Clients:
         checkpoint = None
         if stood.checkpoint_id is not None:
             checkpoint = await self._engine.load_checkpoint(client_id, stood.checkpoint_id)
+        if checkpoint is not None:  # the client's latest, until it has read a newer one
+            await self._engine.save_checkpoint(client_id, checkpoint)
         forgotten = stood.checkpoint_id is not None and checkpoint is None
-        stream = ClientStream(request, self._services, client_id, wire, stood)
+        stream = ClientStream(request, self._services, client_id, wire, stood, role=role)
         with self._listeners.listening(client_id, stream):
             kept = await self._engine.subscriptions(client_id)
             return await stream.run(

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from contextlib import aclosing
 
-import orjson
 from aiohttp import WSMessage, WSMsgType, web
 
 from gateway.codecs.native import json_line, websocket_frame, websocket_text
 from gateway.commands import Ack, Ping, SessionCommand
 from gateway.errors import CommandMalformed, GatewayError, SlowClient, TooManySubscriptions
 from gateway.log.position import After, parse_after
+from gateway.transports.hearing import hear
 from gateway.transports.messages import (
     Auth,
     ClientMessage,
@@ -21,11 +21,13 @@ from gateway.transports.messages import (
     nack,
     named,
     parse_message,
+    read_json,
     refusal,
 )
 from gateway.transports.outlet import Outlet, pieces
 from gateway.transports.reading import Control, Reading, closing
 from gateway.transports.services import Services
+from gateway.transports.sharing import Share
 from gateway.transports.stream import retry_ms
 
 __all__ = ["Conversation"]
@@ -41,6 +43,10 @@ _NO_AUTHENTICATION = {
     "retryable": False,
 }
 _FAILED = {"code": "internal_error", "message": "the server failed", "retryable": False}
+
+
+def _json(control: Control) -> bytes:
+    return control.json
 
 
 class Conversation:
@@ -68,6 +74,7 @@ class Conversation:
         self._settings = services.settings
         self._tasks = tasks
         self._followers: dict[str, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()
         self._obeying: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(COMMANDS_AT_ONCE)
 
@@ -88,22 +95,18 @@ class Conversation:
                 }
             )
         )
-        async for message in self._socket:
-            await self._hear(message)
+        async with aclosing(hear(self._socket, self._outlet)) as messages:
+            async for message in messages:
+                await self._hear(message)
         for task in (*self._followers.values(), *self._obeying):
             task.cancel()
 
     async def _hear(self, message: WSMessage) -> None:
-        if message.type is WSMsgType.ERROR:
-            return
         data: object = None
         try:
             if message.type is not WSMsgType.TEXT:
                 raise CommandMalformed("messages are text frames of JSON")
-            try:
-                data = orjson.loads(message.data)
-            except orjson.JSONDecodeError as error:
-                raise CommandMalformed("the message is not JSON") from error
+            data = read_json(message.data)
             await self._take(parse_message(data))
         except GatewayError as error:
             if isinstance(error, SlowClient):
@@ -162,6 +165,10 @@ class Conversation:
             del self._followers[session_id]
 
     async def _follow(self, message: Subscribe, after: After) -> None:
+        with self._manager.attending(message.session_id, message.role):
+            await self._read(message, after)
+
+    async def _read(self, message: Subscribe, after: After) -> None:
         session_id = message.session_id
         try:
             reading = await Reading.open(self._services, session_id, after)
@@ -183,21 +190,29 @@ class Conversation:
     async def _deliver(self, reading: Reading) -> None:
         """Write a session's steps: what is waiting in one write, framed once for all readers."""
         outlet = self._outlet
-        async with aclosing(reading.steps(idle=self._settings.keepalive_s)) as steps:
-            async for step in steps:
-                if isinstance(step, Control):
-                    await self._control(step)
-                elif step:
-                    for piece in pieces([entry.encoded(websocket_frame) for entry in step]):
-                        await outlet.ready()
-                        outlet.write(piece)
+        share = Share(self._manager.engine, outlet, self._turn)
+        try:
+            async with aclosing(
+                reading.steps(idle=self._settings.keepalive_s, share=share)
+            ) as steps:
+                async for step in steps:
+                    if isinstance(step, Control):
+                        await self._control(step)
+                    elif step:
+                        for piece in pieces([entry.encoded(websocket_frame) for entry in step]):
+                            await outlet.ready()
+                            outlet.write(piece)
+                    share.give()
+        finally:
+            share.give()
 
     async def _acknowledge(self, message_id: str, session_id: str, cursor: str) -> None:
         ack = Ack(id=message_id, session_id=session_id, run_id=None, cursor=cursor)
         await self._send(ack.model_dump_json().encode())
 
     async def _control(self, control: Control) -> None:
-        await self._send(json_line(control.message))
+        await self._outlet.ready()
+        self._outlet.write(control.framed(_json, websocket_text))
 
     async def _send(self, text: bytes) -> None:
         await self._outlet.ready()

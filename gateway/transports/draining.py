@@ -1,9 +1,9 @@
-"""The streams that are open, so that a server that stops can end them all at once."""
+"""The streams that are open, so that a server that stops can end them in order."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -16,18 +16,25 @@ class OpenStreams:
     """The open streams of one server. Watching costs a stream nothing while it runs.
 
     Attributes:
-        holders: How many clients hold a run, by its session and its own id; see `holding`.
+        count: How many are open.
     """
 
     def __init__(self) -> None:
         self._deadlines: set[asyncio.Timeout] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+        self.count = 0
+        self._ready = True
         self._draining = False
-        self.holders: Counter[tuple[str, str]] = Counter()
 
-    @property
-    def draining(self) -> bool:
-        """Whether the server is stopping."""
-        return self._draining
+    def check_ready(self) -> None:
+        """Tell a load balancer whether to send clients here.
+
+        Raises:
+            ShuttingDown: If not.
+        """
+        if not self._ready:
+            raise ShuttingDown
 
     def check(self) -> None:
         """Refuse new work while the server is stopping.
@@ -53,22 +60,44 @@ class OpenStreams:
         try:
             async with deadline:
                 self._deadlines.add(deadline)
+                self.count += 1
+                self._none.clear()
                 try:
                     yield
                 finally:
                     self._deadlines.discard(deadline)
+                    self.count -= 1
+                    if not self.count:
+                        self._none.set()
         except TimeoutError:
             if deadline.expired():
                 raise ShuttingDown from None
             raise
 
-    def drain(self) -> None:
-        """End all streams and let none begin. Safe to call twice."""
+    def unready(self) -> None:
+        """Want no more clients; those who come all the same are served as ever."""
+        self._ready = False
+
+    def refuse(self) -> None:
+        """Let no stream begin; those that are open go on."""
+        self._ready = False
         self._draining = True
+
+    def drain(self, *, within: float = 0.0) -> None:
+        """Let no stream begin, and end those that are open. Safe to call twice.
+
+        Args:
+            within: Seconds, each stream at another moment of them.
+        """
+        self.refuse()
         now = asyncio.get_running_loop().time()
         for deadline in list(self._deadlines):
             self._deadlines.discard(deadline)
-            deadline.reschedule(now)
+            deadline.reschedule(now + random.uniform(0, within))  # noqa: S311 - spreads load
+
+    async def ended(self) -> None:
+        """Return when no stream is open; what was written may still be on its way."""
+        await self._none.wait()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from gateway.log.entry import Entry
 from gateway.log.follow import follow
 from gateway.log.position import Position
 from gateway.sessions.manager import RunPlace
+from gateway.transports.reading import BATCH_ENTRIES
 from gateway.transports.services import Services
 
 __all__ = ["ENDS", "follow_run", "is_end", "run_of"]
@@ -23,10 +24,11 @@ ENDS = frozenset({"run.completed", "run.failed", "run.cancelled", "run.interrupt
 """The types of the events after which a run says nothing, or nothing until a human answered."""
 
 
-def _head(entry: Entry) -> tuple[str, str | None]:
-    """Return an event's type and run."""
+def _head(entry: Entry) -> tuple[str, str | None, str | None]:
+    """Return an event's type and run; of an input that a run takes, also its command."""
     event = orjson.loads(entry.body)
-    return event["type"], event.get("run_id")
+    taken = event["type"] == "input.steered" or event.get("reason") == "steered"
+    return event["type"], event.get("run_id"), event.get("command_id") if taken else None
 
 
 def is_end(entry: Entry) -> bool:
@@ -43,8 +45,10 @@ async def follow_run(
 ) -> AsyncGenerator[Sequence[Entry]]:
     """Yield the run's own entries, in order, up to its end or pause; then return.
 
+    Whoever does that controls the session for as long.
+
     Pauses that lie before its last segment are passed: whoever starts at the beginning sees the
-    whole run.
+    whole run. An input that waited and was then handed to the active run is followed in that one.
 
     Args:
         services: The server's parts.
@@ -64,23 +68,30 @@ async def follow_run(
     last = place.segments[-1]
     position = last if after is None else after
     spoke_at = loop.time()
-    entries = follow(services.manager.engine, place.session_id, position, idle=quiet)
-    async with aclosing(entries) as batches:
-        async for batch in batches:
-            mine: list[Entry] = []
-            ended = False
-            for entry in batch:
-                kind, run_id = entry.encoded(_head)
-                if run_id != place.run_id:
-                    continue
-                mine.append(entry)
-                if ended := kind in ENDS and entry.seq > last.seq:
-                    break
-            if mine or loop.time() - spoke_at >= quiet:
-                spoke_at = loop.time()
-                yield mine
-            if ended:
-                return
+    followed, handed_over = place.run_id, None
+    entries = follow(
+        services.manager.engine, place.session_id, position, limit=BATCH_ENTRIES, idle=quiet
+    )
+    with services.manager.attending(place.session_id):
+        async with aclosing(entries) as batches:
+            async for batch in batches:
+                mine: list[Entry] = []
+                ended = False
+                for entry in batch:
+                    kind, run_id, taken = entry.encoded(_head)
+                    if run_id is not None and handed_over is not None and taken == handed_over:
+                        followed, handed_over = run_id, None
+                    if run_id != followed:
+                        continue
+                    handed_over = taken if kind == "input.dequeued" else handed_over
+                    mine.append(entry)
+                    if ended := kind in ENDS and entry.seq > last.seq:
+                        break
+                if mine or loop.time() - spoke_at >= quiet:
+                    spoke_at = loop.time()
+                    yield mine
+                if ended:
+                    return
 
 
 async def run_of(services: Services, ack: Ack) -> RunPlace:

@@ -11,6 +11,7 @@ from gateway.commands import (
     COMMAND_TYPES,
     CommandId,
     Ping,
+    Role,
     SessionCommand,
     SessionId,
     explain,
@@ -26,8 +27,38 @@ __all__ = [
     "nack",
     "named",
     "parse_message",
+    "read_json",
     "refusal",
 ]
+
+
+MOST_NESTED = 100
+"""Levels of arrays and objects in what clients send. What reads them may go to 1,024, but what
+writes them again gives up at 254 (orjson), and an event has levels of its own around them."""
+
+
+def read_json(text: str | bytes) -> object:
+    """Return what a text of JSON holds.
+
+    Raises:
+        CommandMalformed: If it is not JSON, or nested more than `MOST_NESTED` levels deep.
+    """
+    try:
+        held: object = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise CommandMalformed("this is not JSON") from error
+    level = [held]
+    for _ in range(MOST_NESTED):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return held
+    raise CommandMalformed(f"JSON may be nested {MOST_NESTED} levels deep")
 
 
 class _Said(BaseModel):
@@ -42,6 +73,7 @@ class Subscribe(_Said):
     type: Literal["subscribe"]
     session_id: SessionId
     after: str | None = None
+    role: Role = "controller"
 
 
 class Unsubscribe(_Said):

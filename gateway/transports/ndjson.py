@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator
 import orjson
 from aiohttp import web
 
-from gateway.codecs.native import event_json, json_line, ndjson_line
+from gateway.codecs.native import event_json, ndjson_line
+from gateway.commands import Role
 from gateway.log.position import FROM_START, ONLY_NEW, After
 from gateway.transports.reading import Control, Reading, Step
 from gateway.transports.services import Services
@@ -23,25 +24,29 @@ KEEPALIVE = b"\n"
 
 
 def _control_line(control: Control) -> bytes:
-    return json_line(control.message) + b"\n"
+    return control.json + b"\n"
 
 
 _LINES = native_wire(ndjson_line, _control_line, KEEPALIVE)
 
 
 async def follow_lines(
-    request: web.Request, services: Services, session_id: str, after: After
+    request: web.Request, services: Services, session_id: str, after: After, *, role: Role
 ) -> web.StreamResponse:
     """Stream a session's log as NDJSON; 204 if it is closed and the client has all of it.
+
+    `role` says whether the client controls the session or only watches.
 
     Raises:
         SessionUnknown, SessionGone: If there is no such session.
         ShuttingDown: If the server is stopping.
     """
-    reading = await Reading.open(services, session_id, after)
-    if reading.ended:
-        return web.Response(status=204)
-    return await stream_lines(request, services, reading.steps(idle=services.settings.keepalive_s))
+    with services.manager.attending(session_id, role):
+        reading = await Reading.open(services, session_id, after)
+        if reading.ended:
+            return web.Response(status=204)
+        steps = reading.steps(idle=services.settings.keepalive_s)
+        return await stream_lines(request, services, steps)
 
 
 def line_stream() -> web.StreamResponse:

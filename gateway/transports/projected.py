@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,7 @@ from gateway.codecs.framing import Style, line, sse
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.sessions.manager import RunPlace
-from gateway.transports.following import follow_run, is_end
-from gateway.transports.holding import holding
+from gateway.transports.following import follow_run
 from gateway.transports.ndjson import line_stream
 from gateway.transports.outlet import Outlet, pieces
 from gateway.transports.reading import Control
@@ -41,7 +40,6 @@ class Look:
         keepalive_s: For how many seconds the stream may be silent, if the protocol's clients are
             less patient than the server's setting.
         skip: So many messages are left out at the start: the client has them.
-        cancels: Whether the run ends with the connection, or with the last of several such ones.
         state: The codec's, where the stream does not begin at the beginning.
         wrap: Done to each framed message for this reader alone, who asked under an id of its own;
             what it is done to stays shared.
@@ -54,23 +52,20 @@ class Look:
     keepalive: bytes = b":\n\n"
     keepalive_s: float = math.inf
     skip: int = 0
-    cancels: bool = False
     state: Any = None
     wrap: Callable[[bytes], bytes] | None = None
 
 
 class _Reader:
-    """Frames entries for one reader, and knows whether it has seen the end."""
+    """Frames entries for one reader."""
 
     def __init__(self, look: Look) -> None:
         self._projection = Projection(look.codec, look.style, look.state)
         self._wrap = look.wrap
         self._skip = look.skip
-        self.ended = False
 
     def frame(self, entry: Entry) -> bytes:
         messages = self._projection.feed(entry)
-        self.ended = self.ended or is_end(entry)
         if self._skip:
             skipped = min(self._skip, len(messages))
             self._skip -= skipped
@@ -104,9 +99,8 @@ async def stream_run(
     """
     start = place.segments[-1] if after is None else after
     reader = _Reader(look)
-    async with holding(services, place, lambda: reader.ended) if look.cancels else nullcontext():
-        await services.manager.engine.read(place.session_id, start, limit=1)  # or say so in time
-        return await _stream(request, services, place, look, reader=reader, start=start)
+    await services.manager.engine.read(place.session_id, start, limit=1)  # or say so in time
+    return await _stream(request, services, place, look, reader=reader, start=start)
 
 
 async def _stream(

@@ -13,20 +13,22 @@ entries (an empty one when nothing came for a while) and control objects.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from gateway.codecs.native import json_line
 from gateway.errors import CursorInvalid, ResetReason, SessionGone
 from gateway.log.entry import Entry
 from gateway.log.follow import follow
 from gateway.log.position import FROM_START, ONLY_NEW, After, Position
-from gateway.sessions.snapshot import Snapshot
+from gateway.sessions.shown import Shown
 from gateway.transports.crowd import Crowd
 from gateway.transports.services import Services
+from gateway.transports.sharing import Share
 
-__all__ = ["Control", "Reading", "Step", "closing"]
+__all__ = ["BATCH_ENTRIES", "Control", "Reading", "Step", "closing"]
 
 BATCH_ENTRIES = 64
 """A reader that stops reading holds a batch: some 64 KiB of text deltas with their frames."""
@@ -39,13 +41,35 @@ class Control:
     """An object of the stream that is not an event of the log.
 
     Attributes:
-        message: The object.
+        message: The object, without its snapshot.
         position: Where the reader stands after it, if the object says so: after a reset and when
             it has caught up.
+        shown: Its snapshot. All who get the same one for the same reason share what is made of it.
     """
 
     message: dict[str, Any]
     position: Position | None = None
+    shown: Shown | None = None
+
+    @property
+    def json(self) -> bytes:
+        """The whole object as one line of JSON."""
+        head, shown = json_line(self.message), self.shown
+        if shown is None:
+            return head
+        return shown.once(head, lambda: b'%b,"snapshot":%b}' % (head[:-1], shown.json))
+
+    def framed(
+        self, frame: Callable[[Control], bytes], then: Callable[[bytes], bytes] | None = None
+    ) -> bytes:
+        """Return `then(frame(self))`; where there is a snapshot, made once for all who get it."""
+
+        def make() -> bytes:
+            return frame(self) if then is None else then(frame(self))
+
+        if self.shown is None:
+            return make()
+        return self.shown.once((frame, then, self.message["reason"]), make)
 
     @property
     def is_reset(self) -> bool:
@@ -96,6 +120,7 @@ class Reading:
         self._manager = services.manager
         self._engine = services.manager.engine
         self._crowds = services.crowds
+        self._finding = services.admission.finding
         self._session_id = session_id
         self.start = start
         self.tail = tail
@@ -111,8 +136,9 @@ class Reading:
             SessionUnknown: If there is no such session.
             SessionGone: If it was deleted.
         """
-        record = await services.manager.engine.session(session_id)
-        head = await services.manager.engine.head(session_id)
+        async with services.admission.finding:
+            record = await services.manager.engine.session(session_id)
+            head = await services.manager.engine.head(session_id)
         start: Position | None
         if after == FROM_START:
             start = head.start
@@ -125,13 +151,15 @@ class Reading:
         )
 
     # One generator, not one inside another: each layer would cost every reader of every event.
-    async def steps(self, *, idle: float) -> AsyncGenerator[Step]:  # noqa: C901 - see above
+    async def steps(self, *, idle: float, share: Share | None = None) -> AsyncGenerator[Step]:  # noqa: C901 - see above
         """Yield what the reader gets, in order. Ends when the session is closed or deleted.
 
         `stream.caught_up` comes once: when what was in the log at the start has been yielded.
 
         Args:
             idle: Seconds of silence after which an empty batch is yielded.
+            share: Of a connection that carries other sessions too. Who has written a step gives
+                the turn on.
 
         Raises:
             EngineUnavailable: If the store failed.
@@ -141,13 +169,13 @@ class Reading:
         reason: ResetReason | Literal["joined"] = "joined"
         try:
             while True:
-                controls, position, at_end = await self._begin(position, reason)
+                controls, position, at_end = await self._begin(position, reason, share)
                 for control in controls:
                     yield control
                 if at_end:
                     break
                 try:
-                    async with aclosing(self._batches(position, idle)) as batches:
+                    async with aclosing(self._batches(position, idle, share)) as batches:
                         async for batch in batches:
                             yield batch
                             controls, at_end = await self._after(batch, crowd)
@@ -166,20 +194,26 @@ class Reading:
         finally:
             self._crowds.leave(self._session_id)
 
-    def _batches(self, position: Position, idle: float) -> AsyncGenerator[Sequence[Entry]]:
-        return follow(self._engine, self._session_id, position, limit=BATCH_ENTRIES, idle=idle)
+    def _batches(
+        self, position: Position, idle: float, share: Share | None
+    ) -> AsyncGenerator[Sequence[Entry]]:
+        log = share or self._engine
+        return follow(log, self._session_id, position, limit=BATCH_ENTRIES, idle=idle)
 
     async def _begin(
-        self, position: Position | None, reason: str
+        self, position: Position | None, reason: str, share: Share | None
     ) -> tuple[Sequence[Control], Position, bool]:
         """Return what comes before the first batch, where that starts, and whether it is the end."""
         controls = []
         at_end = self.ended
         if position is None:
-            snapshot = await self._manager.snapshot(self._session_id)
-            position = Position.parse(snapshot.cursor)
-            controls.append(self._reset(reason, snapshot, position))
-            at_end = snapshot.status == "closed"
+            if share is not None:
+                await share.take()
+            async with self._finding:
+                shown = await self._manager.shown(self._session_id)
+            position = shown.position
+            controls.append(self._reset(reason, shown))
+            at_end = shown.closed
             self._target = position if self._target is not None else None
         if position == self._target:
             controls.append(self._caught_up(position))
@@ -198,15 +232,14 @@ class Reading:
             await crowd.rest()
         return (), at_end
 
-    def _reset(self, reason: str, snapshot: Snapshot, position: Position) -> Control:
+    def _reset(self, reason: str, shown: Shown) -> Control:
         message = {
             "type": "stream.reset",
             "session_id": self._session_id,
             "reason": reason,
-            "cursor": snapshot.cursor,
-            "snapshot": snapshot.as_json(),
+            "cursor": str(shown.position),
         }
-        return Control(message, position)
+        return Control(message, shown.position, shown)
 
     def _caught_up(self, position: Position) -> Control:
         self._target = None

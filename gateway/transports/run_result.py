@@ -33,7 +33,7 @@ _FIELDS = ("usage", "error", "finish_reason", "reason")
 async def answer_message(
     request: web.Request, services: Services, command: Send, media_type: str
 ) -> web.StreamResponse:
-    """Obey a `send` and answer with what comes of it. The run goes on if the client goes away.
+    """Obey a `send` and answer with what comes of it; the client controls the session for as long.
 
     Args:
         request: The request.
@@ -45,6 +45,13 @@ async def answer_message(
         GatewayError: If the command is refused, or nothing can be read of its run any more.
     """
     services.streams.check()
+    with services.manager.attending(command.session_id):
+        return await _answer(request, services, command, media_type)
+
+
+async def _answer(
+    request: web.Request, services: Services, command: Send, media_type: str
+) -> web.StreamResponse:
     ack = await services.manager.obey(command)
     assert isinstance(ack, Ack)  # noqa: S101 - only a ping gets a pong
     position = Position.parse(ack.cursor)
@@ -72,7 +79,7 @@ async def _result(batches: AsyncGenerator[Sequence[Entry]], ack: Ack) -> dict[st
                 approvals[event["approval_id"]] = _approval(event)
     result = {
         "session_id": ack.session_id,
-        "run_id": ack.run_id,
+        "run_id": event["run_id"],
         "status": _STATUS[event["type"]],
         "output": event.get("output", event.get("partial_output", "")),
         "cursor": event["cursor"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gateway.config import Settings
 from gateway.sessions.manager import SessionManager
+from gateway.transports.admission import Admission
 from gateway.transports.crowd import Crowds
 from gateway.transports.draining import OpenStreams
 from gateway.transports.listeners import Listeners
@@ -23,6 +24,7 @@ class Services:
         streams: The open streams.
         crowds: How many readers each session has.
         listeners: The open streams of clients.
+        admission: How much is taken on at once.
     """
 
     manager: SessionManager
@@ -30,3 +32,4 @@ class Services:
     streams: OpenStreams = field(default_factory=OpenStreams)
     crowds: Crowds = field(default_factory=Crowds)
     listeners: Listeners = field(default_factory=Listeners)
+    admission: Admission = field(default_factory=Admission)

@@ -13,6 +13,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 
 from gateway.codecs.native import sse_control, sse_frame, sse_frame_named
+from gateway.commands import Role
 from gateway.log.position import After, Position
 from gateway.transports.outlet import Outlet
 from gateway.transports.reading import Control, Reading, Step
@@ -43,7 +44,7 @@ def control_frame(control: Control) -> bytes:
 
     A cut between the two makes the client come back with the old cursor, for the same reset.
     """
-    frame = sse_control(control.message)
+    frame = sse_control(control.json)
     if control.is_reset and control.position is not None:
         frame += id_frame(str(control.position))
     return frame
@@ -71,7 +72,13 @@ class EventStream(EventSourceResponse):
 
 
 async def session_stream(
-    request: web.Request, services: Services, session_id: str, after: After, *, named: bool
+    request: web.Request,
+    services: Services,
+    session_id: str,
+    after: After,
+    *,
+    named: bool,
+    role: Role,
 ) -> web.StreamResponse:
     """Stream a session's log; 204 if it is closed and the client has all of it.
 
@@ -81,21 +88,23 @@ async def session_stream(
         session_id: Whose log.
         after: From where.
         named: Whether frames carry `event: <type>`.
+        role: Whether the client controls the session or only watches.
 
     Raises:
         SessionUnknown, SessionGone: If there is no such session.
         ShuttingDown: If the server is stopping.
     """
-    reading = await Reading.open(services, session_id, after)
-    if reading.ended:
-        return web.Response(status=204)
-    return await stream_steps(
-        request,
-        services,
-        reading.steps(idle=services.settings.keepalive_s),
-        start=reading.start,
-        wire=_SSE_NAMED if named else SSE,
-    )
+    with services.manager.attending(session_id, role):
+        reading = await Reading.open(services, session_id, after)
+        if reading.ended:
+            return web.Response(status=204)
+        return await stream_steps(
+            request,
+            services,
+            reading.steps(idle=services.settings.keepalive_s),
+            start=reading.start,
+            wire=_SSE_NAMED if named else SSE,
+        )
 
 
 async def stream_steps(

@@ -121,9 +121,25 @@ async def http_stream(
 
     Raises:
         ShuttingDown: If the server is stopping, before anything was sent.
+        ServerFull: If it has as many streams as it takes, before anything was sent.
         ConnectionResetError: If the client is gone before anything was sent.
     """
     services.streams.check()
+    with services.admission.stream(services.settings.max_streams):
+        async with _streamed(request, response, services, wire, reusable=reusable) as outlet:
+            yield outlet
+
+
+@asynccontextmanager
+async def _streamed(
+    request: web.Request,
+    response: web.StreamResponse,
+    services: Services,
+    wire: Wire,
+    *,
+    reusable: bool,
+) -> AsyncIterator[Outlet]:
+    """Do what `http_stream` says, for a stream that was admitted."""
     outlet = outlet_of(request, services)
     if not reusable:
         response.force_close()
@@ -175,12 +191,13 @@ async def deliver(
 async def _deliver(
     steps: AsyncGenerator[Step], response: web.StreamResponse, outlet: Outlet, wire: Wire
 ) -> None:
-    frame = wire.chunk if response.headers.get("Transfer-Encoding") == "chunked" else wire.entry
+    chunked = response.headers.get("Transfer-Encoding") == "chunked"
+    frame = wire.chunk if chunked else wire.entry
     async with aclosing(steps):
         async for step in steps:
             if isinstance(step, Control):
                 await outlet.ready()
-                await response.write(wire.control(step))
+                outlet.write(step.framed(wire.control, http_chunk if chunked else None))
             elif step:
                 for piece in pieces([frame(entry) for entry in step]):
                     await outlet.ready()

@@ -8,6 +8,7 @@ else talks on a WebSocket.
     the client closed                the client's
     the server stops                 1012   come back with your cursors
     the store failed                 1013   the same, later
+    the server is full               1013   the same, later
     the client takes no bytes        4008   the same; cut if even that cannot be sent
     a message over the size limit    1009
     text that is not UTF-8           1007
@@ -22,7 +23,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode, web
 
-from gateway.errors import GatewayError, SlowClient
+from gateway.errors import GatewayError, ServerFull, SlowClient
 from gateway.transports.conversation import Conversation
 from gateway.transports.draining import first_error
 from gateway.transports.outlet import Outlet
@@ -81,13 +82,18 @@ async def hold_socket(
         # aiohttp refuses what reaches this.
         max_msg_size=(settings.max_body_bytes if limit is None else limit) + 1,
         timeout=CLOSE_SECONDS,
+        autoping=False,  # pings are answered at the client's pace: see `hearing`
     )
     if not socket.can_prepare(request).ok:
         raise web.HTTPBadRequest(text="this is a WebSocket: connect to it with an upgrade")
     await socket.prepare(request)
     try:
         outlet = outlet_of(request, services)
-        error = await _converse(socket, outlet, services, talk)
+        try:
+            with services.admission.stream(settings.max_streams):
+                error = await _converse(socket, outlet, services, talk)
+        except ServerFull as full:  # a browser cannot see the status of a refused upgrade
+            error = full
         await _close(socket, outlet, error)
     except ConnectionError:
         _LOGGER.debug("a client went away")

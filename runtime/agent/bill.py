@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runtime.errors import BudgetExceeded, StepLimitExceeded
 from runtime.events import AgentHandoff, Event, ModelCompleted
 from runtime.messages import Usage
 
 if TYPE_CHECKING:
     from runtime.agent.agent import Agent
 
-__all__ = ["Bill", "Prices"]
+__all__ = ["Bill", "Prices", "exceeded", "untold"]
 
 MILLION = 1_000_000
 
@@ -29,6 +30,34 @@ class Prices:
             usage.prompt_tokens * self.prompt_per_million
             + usage.completion_tokens * self.completion_per_million
         ) / MILLION
+
+
+def untold(all_of_it: Usage, told: Usage) -> Usage:
+    """Return what is missing from `told`: of model calls that the journal does not have."""
+    return Usage(
+        prompt_tokens=max(0, all_of_it.prompt_tokens - told.prompt_tokens),
+        completion_tokens=max(0, all_of_it.completion_tokens - told.completion_tokens),
+    )
+
+
+def exceeded(
+    agent: Agent, turns: int, tokens: int, cost: float
+) -> StepLimitExceeded | BudgetExceeded | None:
+    """Return which limit of an agent forbids one more model call, if one does.
+
+    Args:
+        agent: The run's agent.
+        turns: How often the run has called its model.
+        tokens: What that took, all told.
+        cost: Its price in USD.
+    """
+    if turns >= agent.max_turns:
+        return StepLimitExceeded(agent.max_turns)
+    if agent.max_total_tokens is not None and tokens >= agent.max_total_tokens:
+        return BudgetExceeded("tokens", agent.max_total_tokens, tokens)
+    if agent.max_cost_usd is not None and cost >= agent.max_cost_usd:
+        return BudgetExceeded("USD", agent.max_cost_usd, cost)
+    return None
 
 
 class Bill:

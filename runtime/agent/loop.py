@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runtime.agent.aside import Aside
-from runtime.agent.bill import Bill
+from runtime.agent.bill import Bill, exceeded, untold
 from runtime.agent.conversation import Conversation
 from runtime.agent.execute import Answered, Asked, Calls
 from runtime.agent.handoff import recall
@@ -20,6 +20,7 @@ from runtime.events import (
     AgentHandoff,
     ApprovalRequested,
     Event,
+    InputSteered,
     ModelCompleted,
     RunCompleted,
     RunInterrupted,
@@ -77,7 +78,7 @@ class Loop:
         self._bill = Bill(self.agent, path)
         for event in request.journal:
             self._bill.note(event)
-        self._bill.pay(_rest(request.usage, self._bill.usage), self.agent.prices)
+        self._bill.pay(untold(request.usage, self._bill.usage), self.agent.prices)
         # Below another run, what was used before is told by the journal alone: the other run has
         # counted it already.
         self._before = self._bill.usage if request.path else Usage()
@@ -127,20 +128,52 @@ class Loop:
     async def _go_on(self) -> End:
         await self._talk.go_on()
         calls = self._talk.unanswered()
-        said = next((e for e in reversed(self._journal) if isinstance(e, ModelCompleted)), None)
+        said = self._said_last()
+        ended: End | None = None
         if said is not None and not said.tool_calls:  # it was done, and only its end is missing
-            return await self._finish(said, said.content or "")
-        while True:
+            ended = await self._finish(said, said.content or "")
+        while ended is None:
             if calls:
                 ended = await self._act(calls, said)
                 if ended is not None:
-                    return ended
-            if self.request.cancel is not None and self.request.cancel.stopping:
+                    break
+            if self._stopping:
                 raise StoppedAfterStep
+            self._check_limits()
+            await self._hear()
             said = await self._ask()
             calls = said.tool_calls
             if not calls:
-                return await self._finish(said, said.content or "")
+                ended = await self._finish(said, said.content or "")
+        return ended
+
+    def _said_last(self) -> ModelCompleted | None:
+        """Return the answer that a run stands at that goes on; None if the user spoke since."""
+        for event in reversed(self._journal):
+            if isinstance(event, ModelCompleted | InputSteered):
+                return event if isinstance(event, ModelCompleted) else None
+        return None
+
+    @property
+    def _stopping(self) -> bool:
+        return self.request.cancel is not None and self.request.cancel.stopping
+
+    async def _hear(self) -> bool:
+        """Take in what the user has said meanwhile; tell whether there was anything.
+
+        A run that is about to stop leaves it to the next one.
+        """
+        if self.request.steered is None or self._stopping:
+            return False
+        try:
+            messages = await self.request.steered()
+        except BaseException as error:
+            self.report.broken(error)
+            raise
+        self._talk.say(*messages)
+        if text := _newest_input(messages):
+            await self._aside.check(self.agent.input_guardrails, "input", text)
+        return bool(messages)
 
     def _context(self) -> RunContext:
         return RunContext(
@@ -242,7 +275,6 @@ class Loop:
 
     async def _ask(self) -> ModelCompleted:
         """Call the model once and remember what it says."""
-        self._check_limits()
         self._turns += 1
         speaker = self._speaker
         completed = await ask(
@@ -271,15 +303,13 @@ class Loop:
         return completed
 
     def _check_limits(self) -> None:
-        agent = self.agent
-        if self._turns >= agent.max_turns:
-            raise StepLimitExceeded(agent.max_turns)
+        if (why := self._exceeded()) is not None:
+            raise why
+
+    def _exceeded(self) -> StepLimitExceeded | BudgetExceeded | None:
+        """Return why the model may not be called again, if it may not."""
         tokens = self._bill.usage.total_tokens + self._before.total_tokens
-        if agent.max_total_tokens is not None and tokens >= agent.max_total_tokens:
-            raise BudgetExceeded("tokens", agent.max_total_tokens, tokens)
-        cost = self._bill.cost or 0.0
-        if agent.max_cost_usd is not None and cost >= agent.max_cost_usd:
-            raise BudgetExceeded("USD", agent.max_cost_usd, cost)
+        return exceeded(self.agent, self._turns, tokens, self._bill.cost or 0.0)
 
     async def _request(self) -> ModelRequest:
         speaker = self._speaker
@@ -321,8 +351,12 @@ class Loop:
         if guardrails and not completed.tool_calls:
             await self._aside.check(guardrails, "output", completed.content or "")
 
-    async def _finish(self, last: ModelCompleted | None, output: str) -> RunCompleted:
-        """Return the end of a run whose answer is `output`."""
+    async def _finish(self, last: ModelCompleted | None, output: str) -> RunCompleted | None:
+        """Return the end of a run whose answer is `output`; None if the user has said more.
+
+        An answer that was given is never thrown away: where the model may not be called again, it
+        is the last one.
+        """
         speaker = self._speaker
         judged = speaker.buffered and last is not None and not last.tool_calls
         if speaker.output_guardrails and not judged:
@@ -341,20 +375,14 @@ class Loop:
         if speaker.output_format is not None:
             parsed, plain = speaker.output_format.parse(output)
             end = end.model_copy(update={"final_output": plain}).parsed_as(parsed)
+        if self._exceeded() is None and await self._hear():
+            return None
         for hooks in reversed(self.agent.hook_list):
             if hooks.after_run is not None:
                 await self._aside.call(
                     "the hook 'after_run'", hooks.after_run, self._context(), end
                 )
         return end
-
-
-def _rest(all_of_it: Usage, told: Usage) -> Usage:
-    """Return what is missing from `told`: of model calls that the journal does not have."""
-    return Usage(
-        prompt_tokens=max(0, all_of_it.prompt_tokens - told.prompt_tokens),
-        completion_tokens=max(0, all_of_it.completion_tokens - told.completion_tokens),
-    )
 
 
 def _newest_input(messages: Sequence[Message]) -> str:

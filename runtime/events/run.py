@@ -21,7 +21,11 @@ __all__ = [
 
 
 class RunStarted(RunEvent):
-    """A run begins: of an `agent` or of a `graph`."""
+    """A run begins: of an `agent` or of a `graph`.
+
+    Attributes:
+        cancel_after: As in `input.accepted`, of a run that has no input of its own.
+    """
 
     type: Literal["run.started"] = "run.started"
     agent: str | None = None
@@ -29,6 +33,7 @@ class RunStarted(RunEvent):
     attempt: int = 1
     parent_run_id: str | None = None
     options: Mapping[str, Any] | None = None
+    cancel_after: float | None = None
 
 
 class RunCompleted(RunEvent):
@@ -105,9 +110,13 @@ class RunResumed(RunEvent):
     """An interrupted run goes on, from what the log held at `from_seq`.
 
     Without a `run.interrupted` before it, all that the run was about to wait for was settled.
+
+    Attributes:
+        cancel_after: As in `input.accepted`, from now on.
     """
 
     type: Literal["run.resumed"] = "run.resumed"
     from_seq: int
     checkpoint_id: str | None = None
     decisions: tuple[Mapping[str, Any], ...] = ()
+    cancel_after: float | None = None

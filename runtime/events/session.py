@@ -119,11 +119,15 @@ class InputDequeued(RunEvent):
 
 
 class InputSteered(RunEvent):
-    """A user message was handed to the active run, which sees it before its next model call."""
+    """A user message was handed to the active run, which sees it before its next model call.
+
+    Attributes:
+        command_id: The command that brought it; absent outside a session.
+    """
 
     type: Literal["input.steered"] = "input.steered"
     message: Message
-    command_id: str
+    command_id: str | None = None
 
 
 class HistoryRolledBack(RunEvent):

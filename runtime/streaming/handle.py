@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any, Self, cast, get_args
 
 from runtime.abandon import undisturbed
+from runtime.agent import Agent
 from runtime.cancel import CancelToken
 from runtime.errors import RunAborted, RuntimeFault, StreamNotConsumedError
 from runtime.events import (
     ApprovalRequested,
     ApprovalResolved,
     Event,
+    InputSteered,
     MessageDelta,
     ModelCompleted,
     ReasoningDelta,
@@ -24,6 +26,7 @@ from runtime.journal import JOURNALED, spoken_below
 from runtime.messages import Message
 from runtime.run_stream import RunStream
 from runtime.runnable import Decision, Emit, Runnable, RunRequest
+from runtime.streaming.asked import Input, conversation
 from runtime.streaming.result import RunResult, outcome
 from runtime.transcript import Transcript
 
@@ -77,6 +80,7 @@ class RunHandle:
         self._after = after
         self._resolved = tuple(resolved)
         self._transcript = transcript
+        self._steering: list[Message] = []
         self._journal = list(request.journal)
         self._went_on = False
         self._outcome: RunResult | None = None
@@ -135,6 +139,31 @@ class RunHandle:
     def began(self) -> bool:
         """Whether the run has done anything."""
         return self._way is not None
+
+    def steer(self, input: Input) -> None:
+        """Say something to the agent while it works: it hears it before its next model call.
+
+        An answer that is complete by then stands, and the agent goes on with another one. It is an
+        input as any other: the agent's input guardrails are asked about it, and its limits hold.
+
+        Raises:
+            RuntimeFault: If the run is over or being stopped, or is not one of this runtime's
+                agents: nothing else listens while it works.
+            TypeError, ValueError: If it is no message.
+        """
+        if self.leaving:
+            raise RuntimeFault("the run is over: nobody hears this")
+        if not isinstance(self._runnable, Agent):
+            raise RuntimeFault(f"{self._runnable.name!r} does not listen while it works")
+        self._steering += conversation(input)
+
+    @property
+    def unheard(self) -> tuple[Message, ...]:
+        """What was said with `steer` and the agent has not heard; once the run is over, for good.
+
+        A run that waits for a human hears it when it goes on.
+        """
+        return tuple(self._steering)
 
     async def wait(self) -> None:
         """Return when the run is over.
@@ -198,9 +227,11 @@ class RunHandle:
             cancel=cancel,
         )
         resolved = [_resolved(asked[name], said) for name, said in decisions.items()]
-        return RunHandle(
+        handle = RunHandle(
             self._runnable, request, after=self._after, resolved=resolved, transcript=transcript
         )
+        handle._steering = self._steering
+        return handle
 
     # --- the run -------------------------------------------------------------------------------
 
@@ -230,9 +261,16 @@ class RunHandle:
                         self._journal.append(event)
                 await emit(event)
 
+            async def steered() -> tuple[Message, ...]:
+                heard = tuple(self._steering)
+                self._steering.clear()
+                for message in heard:
+                    await record(InputSteered(run_id=self.run_id, path=path, message=message))
+                return heard
+
             for event in self._resolved:
                 await record(event)
-            await self._runnable.execute(request, record)
+            await self._runnable.execute(replace(request, steered=steered), record)
         finally:
             if self._after is not None:
                 await undisturbed(self._after())

@@ -1,15 +1,13 @@
 // @ts-check
 /** @file What the page does: the agents, the list of sessions, and the one that is open. */
 
-import { createSession, deleteSession, listAgents, listSessions } from "./api.js";
+import { createSession, deleteSession, listAgents, listSessions, openSession } from "./client.js";
 import { newId } from "./identifier.js";
 import { withoutKnown, withoutSeen } from "./outgoing.js";
-import { Session } from "./session.js";
-import { openSse } from "./sse.js";
-import { openWebSocket } from "./websocket.js";
 
 /** @typedef {import("./types.js").AgentInfo} AgentInfo */
 /** @typedef {import("./types.js").Frame} Frame */
+/** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./types.js").SessionSummary} SessionSummary */
 /** @typedef {import("./types.js").TransportName} TransportName */
 
@@ -102,13 +100,8 @@ export class App {
     this.picked = null;
     this.#around.onOpen();
     if (sessionId !== null) {
-      const around = {
-        ...browser,
-        onChange: () => this.#changed(),
-        onFrame: this.#seen.bind(this),
-      };
-      this.session = new Session(sessionId, this.transport, around, snapshot);
-      this.session.connect();
+      const opening = { transport: this.transport, snapshot, onFrame: this.#seen.bind(this) };
+      this.session = openSession(sessionId, { ...opening, onChange: () => this.#changed() });
     }
     this.#around.onChange();
   }
@@ -116,9 +109,10 @@ export class App {
   /**
    * Say something; makes the session if there is none yet.
    * @param {string} text
+   * @param {string} [policy] What becomes of the run that is active; by default it goes on.
    * @returns {Promise<boolean>} Whether the log has it. If not, the user was told why.
    */
-  async send(text) {
+  async send(text, policy = "enqueue") {
     return this.#attempt(async () => {
       const agent = this.agent;
       const session = this.session ?? (await this.#make(agent ?? "", text));
@@ -127,7 +121,13 @@ export class App {
       this.outgoing = [...this.outgoing, { id, text, runId: null }];
       this.#around.onChange();
       try {
-        const { run_id: runId = null } = await session.submit({ type: "send", id, text, ...other });
+        const { run_id: runId = null } = await session.submit({
+          type: "send",
+          id,
+          text,
+          policy,
+          ...other,
+        });
         this.outgoing = this.outgoing.map((one) => (one.id === id ? { ...one, runId } : one));
       } catch (failure) {
         this.outgoing = this.outgoing.filter((one) => one.id !== id);
@@ -164,9 +164,9 @@ export class App {
     return this.#command({ type: "continue", run_id: this.session?.state?.run?.run_id });
   }
 
-  /** @param {string} runId A queued run that shall not start. */
-  unqueue(runId) {
-    return this.#command({ type: "cancel", run_id: runId });
+  /** @param {{drop?: readonly string[], order?: readonly string[]}} change What waits no more, or first. */
+  editQueue(change) {
+    return this.#command({ type: "edit_queue", ...change });
   }
 
   /**
@@ -238,14 +238,3 @@ export class App {
     this.#around.onChange();
   }
 }
-
-/** What a session needs of the browser. */
-const browser = {
-  transports: { sse: openSse, websocket: openWebSocket },
-  random: Math.random,
-  nowSeconds: () => performance.now() / 1000,
-  after: (/** @type {() => void} */ act, /** @type {number} */ seconds) =>
-    setTimeout(act, seconds * 1000),
-  cancel: (/** @type {any} */ timer) => clearTimeout(timer),
-  online: () => navigator.onLine,
-};

@@ -2,7 +2,16 @@
 /** @file The two ways in which a request can fail, and how HTTP says them. */
 
 /** The connection died: whether the request arrived is unknown. Send it again with its id. */
-export class ConnectionLost extends Error {}
+export class ConnectionLost extends Error {
+  /**
+   * @param {string} message For people.
+   * @param {number} [retryAfterSeconds] When the server wants to be asked again, at the earliest.
+   */
+  constructor(message, retryAfterSeconds = 0) {
+    super(message);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
 
 /** The server said no, in words for people. */
 export class Refused extends Error {
@@ -30,12 +39,29 @@ export function passes(status) {
 /**
  * Read a response that is not a success.
  * @param {Response} response
+ * @returns {Promise<{status: number, code: string, message: string,
+ *   retryAfterSeconds: number | null}>}
+ */
+export async function problemOf(response) {
+  const problem = await response.json().catch(() => ({}));
+  const after = response.headers.get("Retry-After") ?? "";
+  return {
+    status: response.status,
+    code: problem.code ?? "",
+    message: problem.detail ?? problem.title ?? `The server answered ${response.status}.`,
+    // As a date it is not used by any server of ours.
+    retryAfterSeconds: /^\d+$/.test(after) ? Number(after) : null,
+  };
+}
+
+/**
+ * Read a response that is not a success, as a failure of a request.
+ * @param {Response} response
  * @returns {Promise<ConnectionLost | Refused>}
  */
 export async function failureOf(response) {
-  const problem = await response.json().catch(() => ({}));
-  const detail = problem.detail ?? problem.title ?? `The server answered ${response.status}.`;
-  return passes(response.status)
-    ? new ConnectionLost(detail)
-    : new Refused(detail, problem.code ?? `http_${response.status}`);
+  const { status, code, message, retryAfterSeconds } = await problemOf(response);
+  return passes(status)
+    ? new ConnectionLost(message, retryAfterSeconds ?? 0)
+    : new Refused(message, code || `http_${status}`);
 }

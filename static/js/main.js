@@ -57,6 +57,7 @@ const composer = composerView(
     mirror: byId("composer-mirror", HTMLElement),
     agents: byId("agent-select", HTMLSelectElement),
     note: byId("agent-note", HTMLElement),
+    policy: byId("policy", HTMLSelectElement),
     send: byId("send", HTMLButtonElement),
     stop: byId("stop", HTMLButtonElement),
   },
@@ -85,7 +86,11 @@ const timeline = timelineView(
   {
     decide: ({ runId }, decision) => app.decide(runId, decision),
     proceed: () => app.proceed(),
-    unqueue: (runId) => app.unqueue(runId),
+    queue: {
+      drop: (runId) => app.editQueue({ drop: [runId] }),
+      order: (runIds) => app.editQueue({ order: runIds }),
+      focus: () => composer.focus(),
+    },
   },
 );
 const connection = connectionView(
@@ -152,10 +157,13 @@ function toggles(panel) {
   ];
 }
 
-/** @param {string} text */
-async function send(text) {
+/**
+ * @param {string} text
+ * @param {string} [policy] What becomes of the active run.
+ */
+async function send(text, policy) {
   timeline.follow();
-  if (!(await app.send(text))) composer.giveBack(text);
+  if (!(await app.send(text, policy))) composer.giveBack(text);
 }
 
 function renderAll() {

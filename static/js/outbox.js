@@ -14,7 +14,8 @@ import { newId } from "./identifier.js";
 /**
  * @typedef {object} Road How commands travel right now.
  * @property {(command: Command) => Promise<Ack>} send
- * @property {(seconds: number) => Promise<void>} pause Wait, or less if the road opens again.
+ * @property {(seconds: number, floorSeconds: number) => Promise<void>} pause Wait, or less if the
+ *   road opens again, but not less than the floor.
  * @property {() => boolean} closed Whether nobody waits for answers any more.
  * @property {() => number} random Uniform in [0, 1).
  */
@@ -30,12 +31,14 @@ import { newId } from "./identifier.js";
 export async function submit(road, fields) {
   const command = { ...fields, id: fields.id ?? newId() };
   for (let attempt = 0; ; attempt += 1) {
+    let floorSeconds = 0;
     try {
       return await road.send(command);
     } catch (failure) {
       if (!(failure instanceof ConnectionLost) || road.closed()) throw failure;
+      floorSeconds = failure.retryAfterSeconds;
     }
-    await road.pause(delaySeconds(attempt, road.random));
+    await road.pause(Math.max(floorSeconds, delaySeconds(attempt, road.random)), floorSeconds);
     if (road.closed()) throw new ConnectionLost("The session has ended.");
   }
 }

@@ -33,13 +33,16 @@ export function reduceInput({ items, queue, run, agent }, event) {
     }
     case "input.queued": {
       const waiting = { run_id: runId ?? "", command_id: event.command_id };
-      const added = { ...waiting, text: message.content, message_id: message.message_id };
+      const said = { text: message.content, message_id: message.message_id };
+      const added = { ...waiting, ...said, policy: event.policy ?? "enqueue" };
       const itsKey = messageKey(message.message_id);
       return { items: items.filter(({ key }) => key !== itsKey), queue: [...withoutThis, added] };
     }
     // What was started is said by the `input.accepted` that follows.
     case "input.dequeued":
       return { queue: withoutThis };
+    case "input.reordered":
+      return { queue: inOrder(queue, event.run_ids) };
     case "input.steered":
       return { items: heard(items, message, runId) };
     case "history.rolled_back":
@@ -47,6 +50,24 @@ export function reduceInput({ items, queue, run, agent }, event) {
     default:
       return {};
   }
+}
+
+/**
+ * What the end of a run means to those that wait: none is for its next step any more.
+ * @param {ViewState["queue"]} queue
+ * @returns {ViewState["queue"]}
+ */
+export function afterRun(queue) {
+  return queue.map((waiting) => ({ ...waiting, policy: "enqueue" }));
+}
+
+/**
+ * @param {ViewState["queue"]} queue
+ * @param {readonly string[]} runIds All that wait, the next one first.
+ * @returns {ViewState["queue"]}
+ */
+function inOrder(queue, runIds) {
+  return queue.toSorted((a, b) => runIds.indexOf(a.run_id) - runIds.indexOf(b.run_id));
 }
 
 /**

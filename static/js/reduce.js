@@ -8,7 +8,7 @@
 
 import { nested } from "./path.js";
 import { reduceGraphs, reduceNode, unfinished } from "./reduce-graph.js";
-import { imported, reduceInput } from "./reduce-input.js";
+import { afterRun, imported, reduceInput } from "./reduce-input.js";
 import { reduceTool, withCalls } from "./reduce-tool.js";
 import { append, change, has, messageItem, messageKey, put, reasoningKey } from "./timeline.js";
 
@@ -115,7 +115,8 @@ function reduceRun(state, event) {
   const items = state.items.map((item) =>
     saidAnew(state.items, item, event) ? superseded(item) : item,
   );
-  return { run, items: reduceGraphs(items, event), status: statuses[1], activity: null };
+  const queue = statuses[1] === "idle" ? afterRun(state.queue) : state.queue;
+  return { run, queue, items: reduceGraphs(items, event), status: statuses[1], activity: null };
 }
 
 /**

@@ -12,6 +12,7 @@
  */
 
 import { delaySeconds, nextAttempt } from "./backoff.js";
+import { afterClosing, BROKEN } from "./endings.js";
 import { submit } from "./outbox.js";
 import { placeOf, reduce } from "./reduce.js";
 import { ConnectionLost } from "./failure.js";
@@ -37,11 +38,20 @@ import { fromSnapshot } from "./snapshot.js";
  * @property {(frame: Frame) => void} onFrame A frame that was applied, or a control object.
  */
 
+/** A WebSocket's signs of life, in seconds, until the server says otherwise (ws.heartbeat). */
+const HEARTBEAT_SECONDS = 25;
+
+/** A connection without a sign of life for so many heartbeats is dead. */
+const SILENT_HEARTBEATS = 2.5;
+
 export class Session {
   /** @type {Surroundings} */ #around;
   /** @type {Connection | null} */ #connection = null;
   /** @type {number | null} */ #upSince = null;
   /** @type {any} */ #timer = null;
+  /** @type {any} */ #watch = null;
+  #heardAt = 0;
+  #heartbeatSeconds = HEARTBEAT_SECONDS;
   #retryFloorSeconds = 0;
   #cursorRefused = false;
   #closed = false;
@@ -69,6 +79,7 @@ export class Session {
       reconnects: 0,
       retryInSeconds: null,
       reason: null,
+      code: null,
       duplicates: 0,
     };
   }
@@ -89,11 +100,17 @@ export class Session {
     mine.connection = this.#around.transports[this.connection.transport]({
       sessionId: this.sessionId,
       after: this.cursor,
-      onUp: () => isCurrent() && this.#up(),
+      onUp: (heartbeatSeconds) => isCurrent() && this.#up(heartbeatSeconds),
+      onAlive: () => isCurrent() && this.#heard(),
+      onRetry: (seconds) => {
+        if (isCurrent()) this.#retryFloorSeconds = seconds;
+      },
       onFrame: (frame) => isCurrent() && this.#take(frame),
       onDown: (down) => isCurrent() && this.#down(down),
     });
     this.#connection = mine.connection;
+    this.#heard();
+    this.#listen(this.#heartbeatSeconds);
   }
 
   /**
@@ -144,12 +161,12 @@ export class Session {
           if (this.#connection === null) throw new ConnectionLost("Not connected.");
           return this.#connection.send(command);
         },
-        pause: (seconds) =>
+        pause: (seconds, floorSeconds) =>
           new Promise((resolve) => {
             const timer = after(done, seconds);
             const { cancel } = this.#around;
             const waiters = this.#waiters;
-            waiters.add(done);
+            if (floorSeconds === 0) waiters.add(done);
             function done() {
               cancel(timer);
               waiters.delete(done);
@@ -170,19 +187,57 @@ export class Session {
     this.#wakeWaiters();
   }
 
-  #up() {
+  /** @param {number | undefined} heartbeatSeconds */
+  #up(heartbeatSeconds) {
     this.#upSince = this.#around.nowSeconds();
+    this.#heartbeatSeconds = heartbeatSeconds ?? this.#heartbeatSeconds;
+    this.#heard();
+    this.#listen(this.#heartbeatSeconds);
     this.#retryFloorSeconds = 0;
     this.#set({ state: "connected", retryInSeconds: null, reason: null });
     this.#wakeWaiters();
   }
 
+  #heard() {
+    this.#heardAt = this.#around.nowSeconds();
+  }
+
+  /**
+   * Wait for a sign of life. After a heartbeat of silence the server is asked for one, and what is
+   * left of the time it gets to give it begins then: timers of a hidden page are late.
+   * @param {number} seconds
+   * @param {boolean} [asked] Whether it was asked.
+   */
+  #listen(seconds, asked = false) {
+    const { after, cancel, nowSeconds } = this.#around;
+    const since = this.#heardAt;
+    cancel(this.#watch);
+    this.#watch = after(() => {
+      const heartbeat = this.#heartbeatSeconds;
+      if (this.#heardAt > since) {
+        this.#listen(Math.max(0, heartbeat - (nowSeconds() - this.#heardAt)));
+      } else if (asked) {
+        this.#down({ ...BROKEN, reason: "The server fell silent." });
+      } else {
+        this.#connection?.probe();
+        this.#listen((SILENT_HEARTBEATS - 1) * heartbeat, true);
+      }
+    }, seconds);
+  }
+
   /** @param {Frame} frame */
   #take(frame) {
     if (frame.session_id !== undefined && frame.session_id !== this.sessionId) return;
-    if (frame.type.startsWith("stream.")) {
-      this.#obey(frame);
-    } else {
+    if (frame.type === "stream.closing") {
+      this.#around.onFrame(frame);
+      this.#down(afterClosing(frame));
+      return;
+    }
+    if (frame.type === "stream.reset") {
+      // In one step: nobody ever sees a state that is half the old and half the new.
+      this.state = { ...fromSnapshot(frame.snapshot), cursor: frame.cursor ?? "" };
+      this.#cursorRefused = false;
+    } else if (!frame.type.startsWith("stream.")) {
       const place = this.cursor === null ? "gap" : this.#placeOf(frame);
       if (place === "gap") {
         this.#down({ reconnect: true, reason: "An event was missing; going back for it." });
@@ -203,37 +258,29 @@ export class Session {
     return placeOf(/** @type {ViewState} */ (this.state), event.seq ?? 0);
   }
 
-  /** @param {Frame} control */
-  #obey(control) {
-    if (control.type === "stream.reset") {
-      // In one step: nobody ever sees a state that is half the old and half the new.
-      this.state = { ...fromSnapshot(control.snapshot), cursor: control.cursor ?? "" };
-      this.#cursorRefused = false;
-    } else if (control.type === "stream.closing") {
-      this.#retryFloorSeconds = (control.retry_ms ?? 0) / 1000;
-    }
-  }
-
   /** @param {Down} down */
-  #down({ reconnect, reason, forgetCursor = false }) {
+  #down({ reconnect, reason, code, forgetCursor = false, floorSeconds = 0 }) {
     const { nowSeconds } = this.#around;
     const lived = this.#upSince === null ? 0 : nowSeconds() - this.#upSince;
     this.#drop();
     this.#cursorRefused ||= forgetCursor;
     const attempt = nextAttempt(this.connection.attempt, lived);
-    if (!reconnect || this.state?.status === "closed") {
-      this.#set({ state: "stopped", reason, retryInSeconds: null });
+    const over = this.state?.status === "closed";
+    if (!reconnect || over) {
+      const word = over ? null : (code ?? null);
+      this.#set({ state: "stopped", reason, code: word, retryInSeconds: null });
       this.#wakeWaiters();
       return;
     }
     this.#set({ attempt, reason });
-    this.#retry();
+    this.#retry(Math.max(floorSeconds, this.#retryFloorSeconds));
   }
 
-  #retry() {
+  /** @param {number} [floorSeconds] What the server asked for. */
+  #retry(floorSeconds = this.#retryFloorSeconds) {
     const { random, after, cancel } = this.#around;
     const { attempt, reconnects } = this.connection;
-    const seconds = Math.max(delaySeconds(attempt, random), this.#retryFloorSeconds);
+    const seconds = Math.max(delaySeconds(attempt, random), floorSeconds);
     cancel(this.#timer);
     this.#timer = after(() => this.connect(), seconds);
     this.#set({
@@ -246,7 +293,9 @@ export class Session {
 
   #drop() {
     this.#around.cancel(this.#timer);
+    this.#around.cancel(this.#watch);
     this.#timer = null;
+    this.#watch = null;
     this.#upSince = null;
     const connection = this.#connection;
     this.#connection = null;

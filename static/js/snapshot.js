@@ -152,6 +152,7 @@ export function fromSnapshot(snapshot) {
     command_id: waiting.command_id,
     text: waiting.message.content,
     message_id: waiting.message.message_id,
+    policy: waiting.policy ?? "enqueue",
   }));
   const queued = new Set(queue.map((/** @type {any} */ { message_id: id }) => messageKey(id)));
   const items = snapshot.approvals.reduce(

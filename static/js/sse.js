@@ -1,63 +1,60 @@
 // @ts-check
 /**
- * @file Server-sent events with the browser's own `EventSource`; commands go by POST.
+ * @file Server-sent events with `fetch`; commands go by POST.
  *
- * `EventSource` would reconnect by itself; we close it and open a new one with `after`, so that
- * when to come back is decided in one place for both transports.
+ * The browser's own `EventSource` hides what a client has to know: the comments that show that a
+ * quiet stream is alive, the status and the `Retry-After` of a refusal, and when it comes back.
  */
 
 import { postCommand, sessionPath } from "./api.js";
-import { ConnectionLost, failureOf } from "./failure.js";
+import { BROKEN, afterAnswer } from "./endings.js";
+import { eventStreamDecoder } from "./event-stream.js";
+import { problemOf } from "./failure.js";
 
 /** @typedef {import("./types.js").Down} Down */
+/** @typedef {import("./types.js").Listener} Listener */
+
+/** A comment comes at least this often, in seconds (PROTOCOL.md, sse.keepalive). */
+const HEARTBEAT_SECONDS = 15;
 
 /**
- * `EventSource` hides why it was refused; the JSON form of the same page tells.
- * @param {string} sessionId
- * @param {string | null} after
- * @returns {Promise<Down>}
+ * @param {Listener} listener
+ * @param {AbortSignal} signal
+ * @returns {Promise<Down>} How the stream ended.
  */
-async function askWhy(sessionId, after) {
-  const query = new URLSearchParams({ after: after ?? "0", limit: "1" });
-  try {
-    const response = await fetch(`${sessionPath(sessionId)}/events?${query}`, {
-      headers: { Accept: "application/json" },
-    });
-    if (response.ok) return { reconnect: true, reason: "The stream ended." };
-    const failure = await failureOf(response);
-    const unreadable = response.status === 400 && after !== null;
-    const reconnect = unreadable || failure instanceof ConnectionLost || response.status >= 500;
-    return { reconnect, reason: failure.message, forgetCursor: unreadable };
-  } catch {
-    return { reconnect: true, reason: "The server cannot be reached." };
+async function listen({ sessionId, after, onUp, onAlive, onRetry, onFrame }, signal) {
+  const query = after === null ? "" : `?${new URLSearchParams({ after })}`;
+  const response = await fetch(`${sessionPath(sessionId)}/events${query}`, {
+    headers: { Accept: "text/event-stream" },
+    cache: "no-store",
+    signal,
+  });
+  if (response.status !== 200 || response.body === null) {
+    return afterAnswer(await problemOf(response), after !== null);
+  }
+  onUp(HEARTBEAT_SECONDS);
+  const decode = eventStreamDecoder();
+  const pieces = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await pieces.read();
+    if (done) return BROKEN;
+    onAlive();
+    for (const { data, retryMs } of decode(value)) {
+      if (retryMs !== null) onRetry(retryMs / 1000);
+      if (data !== null) onFrame(JSON.parse(data));
+    }
   }
 }
 
 /** @type {import("./types.js").Transport} */
-export function openSse({ sessionId, after, onUp, onFrame, onDown }) {
-  const query = after === null ? "" : `?${new URLSearchParams({ after })}`;
-  const source = new EventSource(`${sessionPath(sessionId)}/events${query}`);
-  let open = true;
-
-  function close() {
-    open = false;
-    source.close();
-  }
-
-  source.onopen = () => onUp();
-  source.onmessage = ({ data }) => {
-    // The prime frame has an id and no data; browsers do not dispatch it.
-    if (open) onFrame(JSON.parse(data));
+export function openSse(listener) {
+  const abort = new AbortController();
+  listen(listener, abort.signal)
+    .catch(() => BROKEN)
+    .then((down) => abort.signal.aborted || listener.onDown(down));
+  return {
+    send: (command) => postCommand(listener.sessionId, command),
+    probe: () => {}, // the server shows by itself that it is there
+    close: () => abort.abort(),
   };
-  source.onerror = async () => {
-    const refused = source.readyState === EventSource.CLOSED;
-    source.close();
-    const down = refused
-      ? await askWhy(sessionId, after)
-      : { reconnect: true, reason: "The connection was lost." };
-    if (!open) return;
-    open = false;
-    onDown(down);
-  };
-  return { send: (command) => postCommand(sessionId, command), close };
 }

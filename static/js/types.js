@@ -86,7 +86,11 @@
  *   stopping: boolean, error: {code: string, message: string} | null}} Run
  */
 
-/** @typedef {{run_id: string, command_id: string, text: string, message_id: string}} Queued */
+/**
+ * An input that waits: for its turn, or for the next step of the active run (`steer`).
+ * @typedef {{run_id: string, command_id: string, text: string, message_id: string,
+ *   policy: "enqueue" | "steer"}} Queued
+ */
 
 /**
  * What the page knows of a session: the fold of its log up to `cursor`.
@@ -102,20 +106,28 @@
 
 /**
  * Why a connection ended. `reconnect: false` means that trying again as we are is useless;
- * `forgetCursor` that the server cannot read the cursor; `reason` is for people.
- * @typedef {{reconnect: boolean, reason: string, forgetCursor?: boolean}} Down
+ * `forgetCursor` that the server cannot read the cursor; `floorSeconds` that it is busy for so long;
+ * `reason` is for people, `code` the same in the server's stable word (absent: the session is over).
+ * @typedef {{reconnect: boolean, reason: string, code?: string, forgetCursor?: boolean,
+ *   floorSeconds?: number}} Down
  */
 
 /**
  * What a transport is given. After `close()` it calls none of these any more.
- * @typedef {{sessionId: string, after: string | null, onUp: () => void,
- *   onFrame: (frame: Frame) => void, onDown: (down: Down) => void}} Listener
+ *
+ * `onUp`: the stream was accepted; with the seconds between signs of life, as far as announced.
+ * `onAlive`: bytes came, whatever they say. `onRetry`: the stream's `retry:` field, in seconds.
+ * @typedef {{sessionId: string, after: string | null, onUp: (heartbeatSeconds?: number) => void,
+ *   onAlive: () => void, onRetry: (seconds: number) => void, onFrame: (frame: Frame) => void,
+ *   onDown: (down: Down) => void}} Listener
  */
 
 /**
  * One connection. `send` answers with the ack, or fails with `ConnectionLost` when the command
- * may or may not have arrived, or with `Refused` when the server said no.
- * @typedef {{send: (command: Command) => Promise<Ack>, close: () => void}} Connection
+ * may or may not have arrived, or with `Refused` when the server said no. `probe` asks for a sign
+ * of life, if the server gives none by itself.
+ * @typedef {{send: (command: Command) => Promise<Ack>, probe: () => void, close: () => void}}
+ *   Connection
  */
 
 /** @typedef {(listener: Listener) => Connection} Transport */
@@ -123,7 +135,7 @@
 /**
  * @typedef {{state: "connecting" | "connected" | "reconnecting" | "offline" | "stopped",
  *   transport: TransportName, attempt: number, reconnects: number, retryInSeconds: number | null,
- *   reason: string | null, duplicates: number}} ConnectionStatus
+ *   reason: string | null, code: string | null, duplicates: number}} ConnectionStatus
  */
 
 /**

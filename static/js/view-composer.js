@@ -23,13 +23,22 @@ export function badgeOf(agent) {
   return agent.kind === "graph" ? "Graph" : "Model";
 }
 
+/** @type {Record<string, string>} What will become of a text that is sent while a run is active. */
+const WHILE_ACTIVE = {
+  enqueue: "Write on: it waits for its turn",
+  steer: "Write on: the agent sees it before its next step",
+  interrupt: "Write on: it stops the answer and takes its place",
+  rollback: "Write on: it takes the place of the turn, as if that had not been",
+};
+
 /**
  * @param {{form: HTMLFormElement, input: HTMLTextAreaElement, mirror: HTMLElement,
- *   agents: HTMLSelectElement, note: HTMLElement, send: HTMLButtonElement,
- *   stop: HTMLButtonElement}} places
- * @param {{send: (text: string) => void, stop: () => void, pick: (agent: string) => void}} actions
+ *   agents: HTMLSelectElement, note: HTMLElement, policy: HTMLSelectElement,
+ *   send: HTMLButtonElement, stop: HTMLButtonElement}} places
+ * @param {{send: (text: string, policy: string) => void, stop: () => void, pick: (agent: string) => void}} actions
  */
-export function composerView({ form, input, mirror, agents, note, send, stop }, actions) {
+export function composerView(places, actions) {
+  const { form, input, mirror, agents, note, policy, send, stop } = places;
   /** @type {readonly AgentInfo[]} */
   let known = [];
 
@@ -51,7 +60,7 @@ export function composerView({ form, input, mirror, agents, note, send, stop }, 
     const text = input.value.trim();
     if (text === "") return;
     setInput("");
-    actions.send(text);
+    actions.send(text, policy.hidden ? "enqueue" : policy.value);
   });
   input.addEventListener("keydown", (event) => {
     // While a word is being composed (Japanese, Chinese …), Enter belongs to the input method.
@@ -63,6 +72,9 @@ export function composerView({ form, input, mirror, agents, note, send, stop }, 
   stop.addEventListener("click", () => {
     actions.stop();
     input.focus();
+  });
+  policy.addEventListener("change", () => {
+    input.placeholder = WHILE_ACTIVE[policy.value];
   });
   agents.addEventListener("change", () => {
     describe();
@@ -96,12 +108,13 @@ export function composerView({ form, input, mirror, agents, note, send, stop }, 
         agents.value = agent;
         describe();
       }
-      stop.hidden = !active;
+      stop.hidden = policy.hidden = !active;
+      if (!active) policy.value = "enqueue"; // what was chosen was for that run
       input.disabled = closed;
       input.placeholder = closed
         ? "This session is closed"
         : active
-          ? "Write on: it waits for its turn"
+          ? WHILE_ACTIVE[policy.value]
           : "Write a message";
       if (closed) send.disabled = true;
     },

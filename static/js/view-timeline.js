@@ -8,6 +8,7 @@ import { showApproval } from "./view-approval.js";
 import { showGraph } from "./view-graph.js";
 import { showMessage, showReasoning } from "./view-message.js";
 import { showNested } from "./view-nested.js";
+import { queueView } from "./view-queue.js";
 import { showTool } from "./view-tool.js";
 
 /** @typedef {import("./grouped.js").Laid} Laid */
@@ -23,7 +24,7 @@ const NEAR_END_PX = 48;
  * @param {{log: HTMLElement, items: HTMLElement, waiting: HTMLElement, footer: HTMLElement,
  *   jump: HTMLElement}} places
  * @param {{decide: Parameters<typeof showApproval>[0], proceed: () => void,
- *   unqueue: (runId: string) => void}} actions
+ *   queue: Parameters<typeof queueView>[1]}} actions
  */
 export function timelineView({ log, items, waiting, footer, jump }, actions) {
   let following = true;
@@ -32,7 +33,7 @@ export function timelineView({ log, items, waiting, footer, jump }, actions) {
   /** @type {Set<() => void>} */
   const refreshes = new Set();
   const showItems = keyedList(items, (/** @type {Laid} */ item) => item.key, show);
-  const showWaiting = keyedList(waiting, ({ key }) => key, showOne);
+  const queue = queueView(waiting, actions.queue);
 
   /**
    * @param {Laid} item
@@ -53,40 +54,6 @@ export function timelineView({ log, items, waiting, footer, jump }, actions) {
       default:
         return showReasoning();
     }
-  }
-
-  /**
-   * @param {{key: string, text: string, runId: string | null, label: string}} _one
-   * @returns {import("./keyed.js").Shown<any>}
-   */
-  function showOne(_one) {
-    const label = element("span", { class: "waiting-label" });
-    const text = element("p", { class: "message-text" });
-    const remove = element(
-      "button",
-      { type: "button", class: "button-icon", "aria-label": "Remove from the queue" },
-      icon("close"),
-    );
-    const node = element(
-      "article",
-      { class: "message message-user message-waiting" },
-      element(
-        "div",
-        { class: "message-body" },
-        text,
-        element("div", { class: "waiting" }, label, remove),
-      ),
-    );
-    return {
-      node,
-      update(one) {
-        setAttribute(node, "data-testid", one.runId === null ? "outgoing" : "queued");
-        text.textContent = one.text;
-        label.textContent = one.label;
-        remove.hidden = one.runId === null;
-        remove.onclick = () => actions.unqueue(one.runId);
-      },
-    };
   }
 
   function follow() {
@@ -117,7 +84,7 @@ export function timelineView({ log, items, waiting, footer, jump }, actions) {
     start() {
       showItems([]);
       refreshes.clear();
-      showWaiting([]);
+      queue.render([], []);
       log.scrollTop = 0;
       setFollowing(true);
     },
@@ -135,13 +102,7 @@ export function timelineView({ log, items, waiting, footer, jump }, actions) {
      */
     render(state, outgoing) {
       showItems(grouped(state.items));
-      const queued = state.queue.map(({ run_id: runId, message_id: id, text }, index) => {
-        return { key: id, text, runId, label: `Queued, number ${index + 1}` };
-      });
-      const sending = outgoing.map(({ id, text }) => {
-        return { key: id, text, runId: null, label: "Sending…" };
-      });
-      showWaiting([...queued, ...sending]);
+      queue.render(state.queue, outgoing);
       renderFooter(footer, state, actions.proceed);
       if (following) follow();
     },

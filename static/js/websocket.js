@@ -1,24 +1,12 @@
 // @ts-check
 /** @file One WebSocket for one session: events come, commands go. */
 
+import { afterClose, afterNack } from "./endings.js";
 import { ConnectionLost, Refused } from "./failure.js";
 import { newId } from "./identifier.js";
 
 /** @typedef {import("./types.js").Ack} Ack */
 /** @typedef {import("./types.js").Frame} Frame */
-
-/** A browser cannot see WebSocket pings, so it asks for a sign of life itself, in milliseconds. */
-const PING_EVERY_MS = 25_000;
-
-/**
- * 4400 to 4999 mean "do not retry as you are"; all else, a clean close included, that the
- * session goes on without us and we should come back.
- * @param {number} code A WebSocket close code.
- * @returns {boolean}
- */
-export function reconnectsAfter(code) {
-  return code < 4400 || code > 4999;
-}
 
 /** @returns {string} The socket's address on the server that the page came from. */
 function address() {
@@ -28,24 +16,17 @@ function address() {
 }
 
 /** @type {import("./types.js").Transport} */
-export function openWebSocket({ sessionId, after, onUp, onFrame, onDown }) {
+export function openWebSocket({ sessionId, after, onUp, onAlive, onFrame, onDown }) {
   const socket = new WebSocket(address());
   const subscription = newId();
   /** @type {Map<string, {resolve: (ack: Ack) => void, reject: (error: Error) => void}>} */
   const waiting = new Map();
+  /** @type {number | undefined} */
+  let heartbeatSeconds;
   let open = true;
-  let silent = false;
-
-  const heartbeat = setInterval(() => {
-    if (socket.readyState !== WebSocket.OPEN) return;
-    if (silent) return end({ reconnect: true, reason: "The server fell silent." });
-    silent = true;
-    socket.send(JSON.stringify({ type: "ping", id: newId(), session_id: sessionId }));
-  }, PING_EVERY_MS);
 
   function close() {
     open = false;
-    clearInterval(heartbeat);
     socket.close();
     for (const { reject } of waiting.values()) reject(new ConnectionLost("Connection closed."));
     waiting.clear();
@@ -62,10 +43,8 @@ export function openWebSocket({ sessionId, after, onUp, onFrame, onDown }) {
   function settle(answer) {
     const refusal = answer.type === "nack" ? (answer.error ?? {}) : null;
     if (answer.id === subscription) {
-      if (refusal === null) return onUp();
-      const forgetCursor = after !== null && String(refusal.code).startsWith("cursor");
-      const reconnect = forgetCursor || refusal.retryable === true;
-      return end({ reconnect, forgetCursor, reason: refusal.message });
+      if (refusal === null) return onUp(heartbeatSeconds);
+      return end(afterNack(refusal, after !== null));
     }
     const command = waiting.get(answer.id);
     waiting.delete(answer.id);
@@ -81,16 +60,14 @@ export function openWebSocket({ sessionId, after, onUp, onFrame, onDown }) {
   };
   socket.onmessage = ({ data }) => {
     if (!open) return;
-    silent = false;
+    onAlive();
     /** @type {Frame} */
     const frame = JSON.parse(data);
     if (frame.type === "ack" || frame.type === "nack") settle(frame);
-    else if (frame.type !== "hello" && frame.type !== "pong") onFrame(frame);
+    else if (frame.type === "hello") heartbeatSeconds = frame.heartbeat_s;
+    else if (frame.type !== "pong") onFrame(frame);
   };
-  socket.onclose = ({ code, reason }) => {
-    const words = reason || (code === 1006 ? "The connection was lost." : `Closed (${code}).`);
-    end({ reconnect: reconnectsAfter(code), reason: words });
-  };
+  socket.onclose = ({ code, reason }) => end(afterClose(code, reason));
 
   return {
     send: (command) =>
@@ -102,6 +79,11 @@ export function openWebSocket({ sessionId, after, onUp, onFrame, onDown }) {
         waiting.set(command.id, { resolve, reject });
         socket.send(JSON.stringify({ ...command, session_id: sessionId }));
       }),
+    probe: () => {
+      // A browser cannot see WebSocket pings, so it asks for a sign of life itself.
+      if (socket.readyState !== WebSocket.OPEN) return;
+      socket.send(JSON.stringify({ type: "ping", id: newId(), session_id: sessionId }));
+    },
     close,
   };
 }

@@ -130,11 +130,12 @@ SILENT = StdioServer(sys.executable, ["-c", "import time; time.sleep(600)"])
 async def test_a_run_can_be_cancelled_while_it_connects() -> None:
     served = with_mcp(agent, mcp_tools(SILENT))
     log = Log()
+    before = set(psutil.Process().children())
     async with stopped(served, log):
-        await until(lambda: bool(psutil.Process().children()))
+        await until(lambda: bool(set(psutil.Process().children()) - before))
     assert log.types == ["run.started", "run.cancelled"]
     await served.aclose()
-    assert not psutil.Process().children()
+    assert not set(psutil.Process().children()) - before
 
 
 async def test_a_run_that_connects_for_too_long_times_out() -> None:

@@ -71,7 +71,7 @@ async def test_what_is_said_during_a_run_waits_for_its_turn(
     await user.say("and then this")
     await user.say("but not this")
     await expect(user.part("queued")).to_have_count(2)
-    await user.part("queued").last.get_by_role("button").click()
+    await user.part("queued").last.get_by_test_id("queue-drop").click()
     await expect(user.part("queued")).to_have_count(1)
     await expect(user.messages("assistant")).to_have_count(2, timeout=30_000)
     await user.until_run("Done")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.browser.driver import OpenPage
+from tests.faults.plugin import Judge
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,3 +52,46 @@ async def test_onmessage_sees_every_type_and_its_last_event_id_resumes(
         token = events[middle]["lastEventId"]
         rest = await user.evaluate(COLLECT, {"url": url + token, "until": "run.completed"})
         assert [event for event in rest if event["seq"] is not None] == events[middle + 1 :]
+
+
+TOUCHED = """
+({ url, until }) => new Promise((resolve, reject) => {
+  const source = new EventSource(url);
+  const seen = [];
+  let applied = "";
+  source.onmessage = ({ data, lastEventId }) => {
+    const event = JSON.parse(data);
+    const control = event.seq === undefined;
+    if (!control) applied = event.cursor;
+    seen.push({ type: event.type, control, lastEventId, applied });
+    if (event.type === until) {
+      source.close();
+      resolve(seen);
+    }
+  };
+  source.onerror = () => reject(new Error("the stream broke"));
+})
+"""
+
+
+@pytest.mark.fault("F27")
+@pytest.mark.rule("control.no_id")
+async def test_control_objects_between_events_leave_the_last_event_id_alone(
+    open_page: OpenPage, judge: Judge
+) -> None:
+    user = await open_page()
+    await user.say("one two three four five six seven eight nine ten")
+    await user.until_said("one")
+    session_id = user.page.url.rsplit("/", 1)[1]
+    path = f"/v1/sessions/{session_id}/events?after="
+    # The reset comes first, then what says that all is there, then live events.
+    seen = await user.evaluate(
+        TOUCHED, {"url": f"{path}elsewhere.1.0a0b0c0d", "until": "run.completed"}
+    )
+    controls = [each["type"] for each in seen if each["control"]]
+    assert controls == ["stream.reset", "stream.caught_up"]
+    assert all(each["lastEventId"] == each["applied"] for each in seen if not each["control"])
+    whole = await user.evaluate(TOUCHED, {"url": f"{path}0", "until": "stream.caught_up"})
+    assert whole[-1]["control"]
+    assert whole[-1]["lastEventId"] == whole[-1]["applied"] != ""
+    judge.note("I3", len(seen) + len(whole))

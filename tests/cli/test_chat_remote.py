@@ -167,7 +167,7 @@ async def test_a_command_whose_answer_was_lost_is_sent_again_and_has_one_effect(
 ) -> None:
     async with serving(tmp_path) as server:
         async with (
-            proxied(server.port, cut_after=b'"input.accepted"') as proxy,
+            proxied(server.port, cut_after=b'"ack"') as proxy,
             chatting(proxy.port, "words", "--session", "s") as client,
         ):
             assert (await client.end())[:2] == (0, ANSWER)

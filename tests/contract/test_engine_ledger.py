@@ -62,16 +62,6 @@ async def test_the_record_of_nobody_and_of_what_was_deleted_differ(engine: Engin
         await engine.session("s")
 
 
-async def test_the_claimed_sessions_are_those_with_a_current_claim(engine: Engine) -> None:
-    for name in "abcd":
-        await make(engine, name)
-    for name in "abc":
-        await engine.append(Write(name, (), claim=FIRST))
-    await engine.append(Write("b", (), fence=FIRST, release=True))
-    await engine.delete("c")
-    assert list(await engine.claimed()) == [await engine.session("a")]
-
-
 async def test_deleting_takes_all_about_a_session_and_nothing_of_others(engine: Engine) -> None:
     for name in "ab":
         made = await engine.append(Write(name, [b"1"], create=NEW, claim=FIRST, answer=answer()))
@@ -82,7 +72,6 @@ async def test_deleting_takes_all_about_a_session_and_nothing_of_others(engine: 
     assert await engine.load_snapshot("a") is None
     assert await engine.subscriptions("tab") == {"b": "0"}
     assert await listed(engine) == ["b"]
-    assert [record.session_id for record in await engine.claimed()] == ["b"]
     assert await engine.answer("b", "c1") is not None
     assert await engine.load_snapshot("b") is not None
     assert (await engine.head("b")).tail.seq == 1
@@ -177,7 +166,8 @@ async def test_a_closed_engine_says_so(engine: Engine) -> None:
         engine.load_snapshot("s"),
         engine.session("s"),
         engine.sessions(limit=1, after=None),
-        engine.claimed(),
+        engine.heartbeat({"s": FIRST}),
+        engine.orphans(),
         engine.delete("s"),
         engine.answer("s", "c1"),
         engine.subscribe("tab", "s", "0"),

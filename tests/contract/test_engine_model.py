@@ -50,6 +50,7 @@ class Model:
     times: list[int] = field(default_factory=list)
     trimmed: int = 0
     claim: Fence | None = None
+    until: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
     status: SessionStatus = "idle"
     title: str | None = None
@@ -60,6 +61,9 @@ class Model:
     @property
     def tail(self) -> Position:
         return self.position(len(self.bodies))
+
+    def is_left_alone(self, now: int) -> bool:
+        return self.until <= now if self.claim else self.status == "running"
 
     def refusal(self, write: Write) -> type[GatewayError] | None:
         if write.create is not None:
@@ -177,6 +181,8 @@ class EngineMachine(RuleBasedStateMachine):
             model.answers[write.answer.command_id] = replace(write.answer, position=place)
             assert appended.answer == model.answers[write.answer.command_id]
         model.claim = write.claim or (None if write.release else model.claim)
+        if write.claim is not None:
+            model.until = self.clock.now + 20_000
         model.status = write.status or model.status
         model.title = model.title if write.title is None else write.title
 
@@ -218,6 +224,17 @@ class EngineMachine(RuleBasedStateMachine):
         model.trimmed = max(model.trimmed, min(through, len(model.bodies) - 1))
         self.run(self.engine.trim(session_id, through))
 
+    @rule(claims=st.dictionaries(SESSIONS, FENCES), lease=st.sampled_from([20, 20, 1.5, 0]))
+    def heartbeat(self, claims: dict[str, Fence], lease: float) -> None:
+        ours = {
+            name
+            for name, claim in claims.items()
+            if name in self.models and self.models[name].claim == claim
+        }
+        assert self.run(self.engine.heartbeat(claims, lease=lease)) == ours
+        for name in ours:
+            self.models[name].until = self.clock.now + int(lease * 1000)
+
     @rule(session_id=SESSIONS, likely=st.integers(0, 4))
     def delete(self, session_id: str, likely: int) -> None:
         if session_id not in self.models and session_id not in self.gone:
@@ -248,8 +265,12 @@ class EngineMachine(RuleBasedStateMachine):
             for command_id in ("c1", "c2", "c3"):
                 found = await self.engine.answer(record.session_id, command_id)
                 assert found == model.answers.get(command_id)
-        claimed = {record.session_id for record in await self.engine.claimed()}
-        assert claimed == {name for name, model in self.models.items() if model.claim}
+        left = [(orphan.session_id, orphan.claim) for orphan in await self.engine.orphans()]
+        assert left == [
+            (name, model.claim)
+            for name, model in self.models.items()
+            if model.is_left_alone(self.clock.now)
+        ]
 
 
 @pytest.mark.parametrize("name", ENGINES)

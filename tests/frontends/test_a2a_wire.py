@@ -209,7 +209,8 @@ async def test_a_server_that_stops_refuses_and_says_when_to_come_back() -> None:
         await site.manager.aclose()
         body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": said(contextId="c")}
         async with site.http.post("/a2a", json=body, headers={"A2A-Version": "1.0"}) as response:
-            assert (response.status, response.headers["Retry-After"]) == (503, "1")
+            assert response.status == 503
+            assert response.headers["Retry-After"] in {"1", "2", "3", "4"}
             error = (await response.json())["error"]
         assert error["code"] == INTERNAL
         assert error["data"][0]["metadata"] == {"code": "shutting_down"}

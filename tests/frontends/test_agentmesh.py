@@ -16,6 +16,7 @@ from aiohttp.test_utils import make_mocked_request
 from gateway.config import Settings
 from gateway.engines.memory import MemoryEngine
 from gateway.frontends.sources.agentmesh import routes
+from gateway.http.bodies import BODY_SECONDS
 from gateway.sessions.manager import SessionManager
 from gateway.transports.services import Services
 from runtime.agent import Agent
@@ -291,8 +292,10 @@ async def test_where_nothing_can_be_streamed_the_answer_is_a_plain_500() -> None
     manager = SessionManager(MemoryEngine(), Registry(work.graph))
     settings = Settings(engine="memory")
     (route,) = routes(Services(manager, settings))
+    app = web.Application()
+    app[BODY_SECONDS] = settings.body_timeout_s
     request = make_mocked_request(
-        "POST", WHERE, transport=Collecting(), client_max_size=settings.max_history_bytes
+        "POST", WHERE, app=app, transport=Collecting(), client_max_size=settings.max_history_bytes
     )
     request._read_bytes = json.dumps({"messages": HELLO}).encode()
     response = await route.handler(request)

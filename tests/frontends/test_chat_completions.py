@@ -179,7 +179,7 @@ async def test_a_server_that_stops_says_so_on_a_stream_and_to_those_who_wait() -
         assert (await plain).headers["x-should-retry"] == "false"
         assert "Retry-After" not in (await plain).headers
         assert "x-should-retry" not in (await keyed).headers
-        assert (await keyed).headers["Retry-After"] == "1"
+        assert (await keyed).headers["Retry-After"] in {"1", "2", "3", "4"}
 
 
 # --- trying again ------------------------------------------------------------------------------

@@ -291,7 +291,11 @@ async def test_tools_and_their_results_are_shared_with_native_clients() -> None:
 async def test_a_response_outlives_servers_that_stop_and_that_are_killed(tmp_path: Path) -> None:
     words = " ".join(f"w{number}" for number in range(40))
     seen: list[Any] = []
-    async with running_server(tmp_path) as server, client_of(server.url) as ai:
+    at_once = {"TIDEGATE_DRAIN_RUNS_S": "0"}
+    async with (
+        running_server(tmp_path, environment=at_once) as server,
+        client_of(server.url) as ai,
+    ):
         stream = await ai.responses.create(model="echo", input=words, background=True, stream=True)
         await _take(stream, seen, 8)
         waiting = asyncio.create_task(ai.responses.create(model="echo", input=words))

@@ -278,7 +278,8 @@ async def test_a_page_of_another_site_cannot_begin_a_run_by_an_image() -> None:
 async def test_a_server_that_stops_says_so_and_cancels_nothing(tmp_path: Path) -> None:
     model, again = Endless(), Endless([])
     async with AsyncExitStack() as connections:
-        async with serving(model.agent(), engine="sqlite", data=tmp_path) as place:
+        settings = {"engine": "sqlite", "data": tmp_path, "drain_runs_s": 0}
+        async with serving(model.agent(), **settings) as place:
             client = await connections.enter_async_context(raw(place.address))
             answer = await begin(client, place, "/chat", ASKED)
             await answer.until(b'{"text":"Hel"}')

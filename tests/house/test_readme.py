@@ -22,6 +22,12 @@ async def test_the_client_in_the_readme_says_what_it_is_told() -> None:
         assert await printed("python", code) == "the tide is high\n"
 
 
+async def test_our_own_client_in_the_readme_says_what_it_is_told() -> None:
+    async with serving() as address:
+        code = shown("from gateway.client").replace("127.0.0.1:8080", address)
+        assert await printed("python", code) == "the tide is low\n"
+
+
 def shown(words: str) -> str:
     """Return the snippet of the README that has these words."""
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)

@@ -292,7 +292,7 @@ async def test_waiting_for_an_answer_ends_when_the_server_stops() -> None:
         response = await asking
         assert response.status == 503
         assert orjson.loads(await response.read())["code"] == "shutting_down"
-        assert response.headers["Retry-After"] == "1"
+        assert response.headers["Retry-After"] in {"1", "2", "3", "4"}
 
 
 async def test_health_and_readiness(site: Site) -> None:

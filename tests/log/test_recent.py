@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.codecs.native import websocket_frame
 from gateway.log.entry import Entry
 from gateway.log.page import PAGE_BYTES
 from gateway.log.position import NO_TAG, Position
-from gateway.log.recent import Recent
+from gateway.log.recent import Recent, weight
+from gateway.log.serde import dump
+from gateway.transports.sse import SSE
+from runtime.events import MessageDelta
 
 START = Position("e", 0, NO_TAG)
 
@@ -76,11 +81,11 @@ def test_the_oldest_entries_of_a_session_go_first() -> None:
 
 
 def test_a_session_is_bounded_in_bytes_too() -> None:
-    recent, entries = Recent(size=9), log(10)
+    recent, entries = Recent(size=2 * weight(entry(1)) + 1), log(10)
     recent.put(START, entries)
     assert recent.read("s", entries[6].position, 10) is None
     assert recent.read("s", entries[7].position, 10) == entries[8:]
-    huge = entry(11, body=b"x" * 100)
+    huge = entry(11, body=b"x" * 1000)
     recent.put(entries[-1].position, [huge])
     assert recent.read("s", entries[-1].position, 10) is None
     assert recent.read("s", huge.position, 10) == []
@@ -96,13 +101,47 @@ def test_the_session_that_was_not_used_for_longest_goes_first() -> None:
 
 
 def test_all_sessions_together_are_bounded_in_bytes() -> None:
-    recent = Recent(total_size=12)
+    recent = Recent(total_size=3 * weight(entry(1)))
     for name in "abcd":
         recent.put(START, log(1, name))
     assert [recent.tail(name) is not None for name in "abcd"] == [False, True, True, True]
     recent.drop("b")
     recent.put(START, log(1, "e"))
     assert [recent.tail(name) is not None for name in "cde"] == [True, True, True]
+
+
+def test_what_a_trim_dropped_is_left_to_the_store_and_the_rest_is_not() -> None:
+    recent, entries = Recent(total_size=10 * weight(entry(1))), log(10)
+    recent.put(START, entries)
+    recent.trim("s", 4)
+    assert recent.read("s", START, 1) is None
+    assert recent.read("s", entries[2].position, 1) is None
+    assert recent.read("s", entries[3].position, 10) == entries[4:]
+    others = log(5, "other")
+    recent.put(START, others[:4])  # there is room for these now, and for no more
+    recent.trim("nobody", 1)
+    assert recent.tail("s") == entries[-1].position
+    recent.put(before(others[4:]), others[4:])
+    assert recent.tail("s") is None
+    recent.trim("other", 99)
+    assert recent.read("other", others[-1].position, 1) == []
+
+
+def test_the_bound_counts_the_memory_that_encoded_entries_really_take() -> None:
+    told = MessageDelta(run_id="run_0123456789", message_id="msg_0123456789", text="and so on")
+    for text in ("and so on", "long " * 800):
+        body = dump(told.model_copy(update={"text": text}))
+        tracemalloc.start()
+        try:
+            entries = [entry(seq, body=bytes(bytearray(body))) for seq in range(1, 501)]
+            for one in entries:
+                SSE.chunk(one)
+                one.encoded(websocket_frame)
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        counted = sum(map(weight, entries))
+        assert 0.7 * taken < counted < 1.5 * taken
 
 
 def test_a_page_is_bounded_in_bytes() -> None:

@@ -7,6 +7,8 @@ import datetime as dt
 import decimal
 import enum
 import json
+import sys
+import tracemalloc
 import uuid
 from typing import Any, get_args
 
@@ -184,3 +186,15 @@ def test_every_event_type_is_dumped_under_its_own_name() -> None:
     union = get_args(Event)[0] if len(get_args(Event)) == 2 else Event
     types = [model.model_fields["type"].default for model in get_args(union)]
     assert len(set(types)) == len(types) > 30
+
+
+def test_what_is_stored_of_an_event_takes_no_more_memory_than_it_says() -> None:
+    event = MessageDelta(run_id="run", path=("agent",), message_id="message", text="a ")
+    dump(event)
+    tracemalloc.start()
+    try:
+        stored = [dump(event) for _ in range(100)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 2 * sum(map(sys.getsizeof, stored))

@@ -47,7 +47,10 @@ def test_parts_of_text_are_joined() -> None:
     ("data", "said"),
     [
         ({**SEND, "volume": 11}, "unknown field `volume`"),
-        ({**SEND, "type": "shout"}, "unknown `type`; known: send, cancel, continue, edit_queue, fork, ping"),
+        (
+            {**SEND, "type": "shout"},
+            "unknown `type`; known: send, cancel, continue, edit_queue, fork, ping",
+        ),
         ({"id": "c1"}, "missing field `type`"),
         ({"type": "send", "id": "c1", "text": "x"}, "missing field `session_id`"),
         ({**SEND, "id": ""}, "id"),

@@ -55,7 +55,7 @@ def test_a_frame_on_a_stream_of_many_sessions_has_no_id() -> None:
 
 @pytest.mark.rule("control.no_id")
 def test_a_control_object_has_no_id() -> None:
-    assert sse_control({"type": "stream.closing"}) == b'data: {"type":"stream.closing"}\n\n'
+    assert sse_control(b'{"type":"stream.closing"}') == b'data: {"type":"stream.closing"}\n\n'
 
 
 def test_an_ndjson_line_is_the_event_and_a_line_end() -> None:

@@ -267,7 +267,7 @@ async def test_hanging_up_on_nginx_ends_a_run_that_nobody_can_come_back_to(
         await until(response, b"Hello")
         session_id = response.headers["X-Tidegate-Session-Id"]
         response.close()
-        path = f"/v1/sessions/{session_id}/events?after=0"
+        path = f"/v1/sessions/{session_id}/events?after=0&role=observer"
         accept = {"Accept": "text/event-stream"}
         async with http.get(path, headers=accept) as native:
             heard = await until(native, b'"reason":"disconnect"')

@@ -38,9 +38,12 @@ HISTORY = [
     },
 ]
 
+POLICIES = ["enqueue", "reject", "interrupt", "rollback", "steer"]
 ACTIONS = st.one_of(
-    st.tuples(st.just("say"), st.booleans(), st.sampled_from(["enqueue", "reject"])),
-    st.tuples(st.just("back"), st.booleans(), st.integers(0, 9)),
+    st.tuples(st.just("say"), st.booleans(), st.sampled_from(POLICIES)),
+    st.tuples(st.just("say"), st.booleans(), st.just("steer")),
+    st.tuples(st.just("back"), st.booleans(), st.integers(0, 9), st.sampled_from(POLICIES)),
+    st.tuples(st.just("edit"), st.integers(0, 2), st.integers(0, 2)),
     st.tuples(st.just("result"), st.sampled_from(["h1", "h2"])),
     st.tuples(st.just("decide"), st.sampled_from(["answer", "reject"])),
     st.tuples(st.just("cancel"), st.sampled_from(["now", "after_step"])),
@@ -102,10 +105,15 @@ class World:
     async def _say(self, at: Desk, call: bool, policy: str) -> None:
         await at.send(self._text(call), policy=policy, tools=[PLACE])
 
-    async def _back(self, at: Desk, call: bool, place: int) -> None:
+    async def _back(self, at: Desk, call: bool, place: int, policy: str) -> None:
         messages = (await at.manager.snapshot("s")).messages
         to = messages[place % len(messages)].message_id if messages else "none"
-        await at.send(self._text(call), rewind_to=to, tools=[PLACE])
+        await at.send(self._text(call), rewind_to=to, policy=policy, tools=[PLACE])
+
+    async def _edit(self, at: Desk, drop: int, first: int) -> None:
+        waiting = [item.run_id for item in (await at.manager.snapshot("s")).queue]
+        dropped, order = waiting[drop : drop + 1], waiting[first : first + 1]
+        await at.command("edit_queue", drop=dropped, order=[] if dropped == order else order)
 
     async def _result(self, at: Desk, call_id: str) -> None:
         result = {"call_id": call_id, "content": f"result {call_id}"}
@@ -141,6 +149,7 @@ class World:
     def check(self) -> None:
         assert self.live == self.loaded
         self._check_history()
+        self._check_heard()
         self._check_dropped()
         for request in self.requests:
             _check_legal(request)
@@ -153,7 +162,25 @@ class World:
             if event["type"] == "run.failed":
                 assert event["error"]["code"] == "attempts_exhausted"
         begun = {e["run_id"] for e in self.events if e["type"] in {"run.started", "input.queued"}}
-        assert ends == dict.fromkeys(begun, 1)
+        assert ends == dict.fromkeys(begun - self._left("steered"), 1)
+
+    def _left(self, *reasons: str) -> set[str]:
+        """Return the runs that left the queue for one of these reasons."""
+        left = [event for event in self.events if event["type"] == "input.dequeued"]
+        return {event["run_id"] for event in left if event["reason"] in reasons}
+
+    def _check_heard(self) -> None:
+        """Each input is part of the conversation once, or was dropped while it waited."""
+        heard = [
+            event["command_id"]
+            for event in self.events
+            if event["type"] in {"input.accepted", "input.steered"}
+        ]
+        assert len(heard) == len(set(heard))
+        queued = {e["run_id"]: e["command_id"] for e in self.events if e["type"] == "input.queued"}
+        unheard = {queued[run_id] for run_id in self._left("cancelled", "edited")}
+        assert not unheard & set(heard)
+        assert set(queued.values()) <= unheard | set(heard)
 
     def _check_dropped(self) -> None:
         dropped: set[str] = set()

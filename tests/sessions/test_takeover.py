@@ -271,4 +271,4 @@ async def test_letting_go_does_not_wait_for_a_run_that_talks_without_a_pause() -
         async with desk(engine, puppet, delta_interval=1e-6) as at:
             await at.send("hi")
             await at.until("message.delta", 3)
-        assert [record.session_id for record in await engine.claimed()] == ["s"]
+        assert [orphan.session_id for orphan in await engine.orphans()] == ["s"]

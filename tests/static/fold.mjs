@@ -14,7 +14,7 @@ function shown({ items, queue, status, run }) {
   return {
     status,
     run: run && { run_id: run.run_id, status: run.status },
-    queue: queue.map((/** @type {any} */ { text }) => text),
+    queue: queue.map((/** @type {any} */ { text, policy }) => [text, policy]),
     items: items
       .filter((/** @type {any} */ { kind, decision }) => kind !== "approval" || decision === null)
       // A call of a step that was cut off is seen by witnesses alone.

@@ -324,3 +324,47 @@ test("a run that goes on from another one does that one's calls, and shows no ot
     ["completed"],
   );
 });
+
+test("the queue is in the order that was decided, and shows how each waits", () => {
+  const said = (/** @type {string} */ text) => ({ role: "user", content: text, message_id: text });
+  const queued = (/** @type {number} */ seq, /** @type {string} */ text, policy = "enqueue") =>
+    event(seq, "input.queued", {
+      run_id: `run_${text}`,
+      command_id: text,
+      message: said(text),
+      position: seq - 5,
+      policy,
+    });
+  const waiting = fold([
+    ...shortRun().slice(0, 5),
+    queued(6, "a"),
+    queued(7, "b", "steer"),
+    queued(8, "c"),
+    event(9, "input.reordered", { run_ids: ["run_c", "run_a", "run_b"], command_id: "e1" }),
+  ]);
+  assert.deepEqual(
+    waiting.queue.map(({ text, policy }) => [text, policy]),
+    [
+      ["c", "enqueue"],
+      ["a", "enqueue"],
+      ["b", "steer"],
+    ],
+  );
+  const taken = fold(
+    [
+      event(10, "input.dequeued", { run_id: "run_b", command_id: "b", reason: "steered" }),
+      event(11, "input.steered", { run_id: "run_1", command_id: "b", message: said("b") }),
+    ],
+    waiting,
+  );
+  assert.deepEqual(
+    taken.queue.map(({ text }) => text),
+    ["c", "a"],
+  );
+  const steered = taken.items.find((item) => item.kind === "message" && item.text === "b");
+  assert.equal(steered?.runId, "run_1");
+  const ended = fold([event(10, "run.cancelled", { run_id: "run_1", reason: "cancel" })], waiting);
+  assert.deepEqual(new Set(ended.queue.map(({ policy }) => policy)), new Set(["enqueue"]));
+  const paused = fold([event(10, "run.interrupted", { run_id: "run_1", reason: "x" })], waiting);
+  assert.equal(paused.queue[2].policy, "steer");
+});

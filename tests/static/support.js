@@ -75,10 +75,10 @@ export function reset(fields = {}, reason = "joined") {
 
 /** Everything around a session, under the test's control. Time stands still until it is told. */
 export class World {
-  /** @type {(Listener & {over: string, closed: boolean, sent: any[], answer: (result: any) => void,
+  /** @type {(Listener & {over: string, closed: boolean, probes: number, sent: any[], answer: (result: any) => void,
    *   refuse: (failure: Error) => void})[]} */
   opened = [];
-  /** @type {{act: () => void, seconds: number, cancelled: boolean}[]} */
+  /** @type {{act: () => void, seconds: number, at: number, cancelled: boolean}[]} */
   timers = [];
   /** @type {any[]} */
   frames = [];
@@ -99,7 +99,7 @@ export class World {
       random: () => this.dice,
       nowSeconds: () => this.now,
       after: (/** @type {() => void} */ act, /** @type {number} */ seconds) => {
-        const timer = { act, seconds, cancelled: false };
+        const timer = { act, seconds, at: this.now + seconds, cancelled: false };
         this.timers.push(timer);
         return timer;
       },
@@ -131,13 +131,29 @@ export class World {
   }
 
   /**
+   * Let time pass, with all timers that are due in it.
+   * @param {number} seconds
+   */
+  pass(seconds) {
+    const end = this.now + seconds;
+    for (;;) {
+      const due = this.waiting.filter(({ at }) => at <= end).sort((one, two) => one.at - two.at)[0];
+      if (due === undefined) break;
+      this.now = due.at;
+      due.cancelled = true;
+      due.act();
+    }
+    this.now = end;
+  }
+
+  /**
    * @param {string} over
    * @returns {import("../../static/js/types.js").Transport}
    */
   #transport(over) {
     return (listener) => {
       /** @type {any} */
-      const one = { ...listener, over, closed: false, sent: [] };
+      const one = { ...listener, over, closed: false, probes: 0, sent: [] };
       this.opened.push(one);
       return {
         send: (command) =>
@@ -146,6 +162,9 @@ export class World {
             one.answer = resolve;
             one.refuse = reject;
           }),
+        probe: () => {
+          one.probes += 1;
+        },
         close: () => {
           one.closed = true;
         },

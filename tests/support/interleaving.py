@@ -63,7 +63,7 @@ async def followed(engine: Engine, log: Interleaved, session_id: str, count: int
     found: list[bytes] = []
     head = await engine.head(session_id)
     async with asyncio.timeout(2):
-        async for batch in follow(log, session_id, head.start, limit=2):  # type: ignore[arg-type] # the rest of the protocol is passed on
+        async for batch in follow(log, session_id, head.start, limit=2):
             found += bodies(batch)
             if len(found) >= count:
                 return found

@@ -401,9 +401,7 @@ class _Run:
             self.say(AgentHandoff(**of, source=self.name, target="expert"))
         if story.chance(0.01):
             steered = Message(role="user", content="and this", message_id=story.new("msg"))
-            self.say(
-                InputSteered(run_id=story.run_id, message=steered, command_id=story.new("cmd"))
-            )
+            self.say(InputSteered(**of, message=steered, command_id=story.new("cmd")))
 
     def _pause(self) -> bool:
         """All that works waits for a human; False if the run is cancelled instead of going on."""

@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Server:
-    """`tidegate serve` on a free port of the loopback; restarts keep the port and the data."""
+    """`tidegate serve` on a free port of the loopback; restarts keep the port and the data.
+
+    Attributes:
+        program: What Python runs; a test may put a launcher of its own here.
+        start_limit: Seconds that a start may take; more where a crowd comes back at the same time.
+    """
 
     def __init__(
         self, data: Path, arguments: Sequence[str], environment: Mapping[str, str]
@@ -33,6 +38,8 @@ class Server:
         self._reader: asyncio.Task[None] | None = None
         self.port = 0
         self.output: list[str] = []
+        self.program: Sequence[str] = ("-m", "gateway")
+        self.start_limit = START_LIMIT
 
     @property
     def url(self) -> str:
@@ -43,14 +50,13 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self) -> None:
+    async def start(self, *, wait_ready: bool = True) -> None:
         environment = {
             k: v for k, v in os.environ.items() if not k.startswith(("TIDEGATE_", "OPENAI_"))
         }
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "gateway",
+            *self.program,
             "serve",
             *self._arguments,
             "--port",
@@ -65,9 +71,10 @@ class Server:
         )
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read_output(told))
-        async with asyncio.timeout(START_LIMIT):
+        async with asyncio.timeout(self.start_limit):
             self.port = await told
-            await self._until_ready()
+            if wait_ready:
+                await self._until_ready()
 
     async def _read_output(self, told: asyncio.Future[int]) -> None:
         assert self._process is not None
@@ -99,6 +106,15 @@ class Server:
         """SIGTERM, and wait for a clean end; return the exit code."""
         return await self._end(signal.SIGTERM)
 
+    async def ended(self, *, within: float = STOP_LIMIT) -> int:
+        """Wait until the process has ended; return the exit code."""
+        assert self._process is not None
+        async with asyncio.timeout(within):
+            code = await self._process.wait()
+        if self._reader is not None:
+            await asyncio.wait([self._reader])
+        return code
+
     async def restart(self) -> None:
         """Start again on the same port and data."""
         await self.start()
@@ -107,11 +123,7 @@ class Server:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(how)
-        async with asyncio.timeout(STOP_LIMIT):
-            code = await self._process.wait()
-        if self._reader is not None:
-            await self._reader
-        return code
+        return await self.ended()
 
     async def __aenter__(self) -> Self:
         await self.start()

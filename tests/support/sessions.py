@@ -14,6 +14,7 @@ from gateway.codecs.native import event_json
 from gateway.commands import Ack, CreateSession, Pong, parse_command
 from gateway.log.engine import Engine
 from gateway.log.follow import follow
+from gateway.sessions.leases import HEARTBEAT_SECONDS
 from gateway.sessions.manager import SessionManager
 from runtime.registry import Registry
 from runtime.runnable import Runnable
@@ -66,10 +67,16 @@ class Desk:
 
 @asynccontextmanager
 async def desk(
-    engine: Engine, *agents: Runnable, session_id: str = "s", delta_interval: float = 0.0
+    engine: Engine,
+    *agents: Runnable,
+    session_id: str = "s",
+    delta_interval: float = 0.0,
+    heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[Desk]:
     """Run a manager with one session; on an engine that has it already, take it up again."""
-    manager = SessionManager(engine, Registry(*agents), delta_interval=delta_interval)
+    manager = SessionManager(
+        engine, Registry(*agents), delta_interval=delta_interval, heartbeat=heartbeat
+    )
     await manager.start()
     await manager.create(CreateSession(session_id=session_id))
     try:

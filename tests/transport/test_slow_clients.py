@@ -180,6 +180,20 @@ async def test_a_client_that_takes_a_little_now_and_then_is_waited_for() -> None
         assert transport.get_write_buffer_size() <= 64 * KIB
 
 
+async def test_many_small_writes_cost_more_than_their_bytes_and_are_held_back_for_it() -> None:
+    async with connection(limit=64 * KIB, write_timeout=0.3) as (outlet, transport, _):
+        await fill(outlet, transport, 1)  # the kernel takes no more
+
+        async def write_on() -> None:
+            for _ in range(1000):
+                await outlet.ready()
+                outlet.write(b"x")
+
+        with pytest.raises(SlowClient):
+            await write_on()
+        assert transport.get_write_buffer_size() < 4 * KIB
+
+
 async def test_several_tasks_may_wait_for_one_client() -> None:
     async with connection(limit=4 * KIB, write_timeout=0.3) as (outlet, transport, _):
         await fill(outlet, transport, 4 * KIB)

@@ -65,7 +65,12 @@ def unnamed(message: Frame) -> bytes:
 
 
 def _of(entry: Entry) -> Frame | None:
-    event = entry.encoded(load)
+    """Return what is said of an event, kept nowhere.
+
+    The event and its JSON are many times as large as the frame, and a client that has stopped reading
+    holds a page of them.
+    """
+    event = load(entry)
     if event is None:  # a newer version wrote it
         return None
     _, (message,) = _CODEC.encode(None, event, entry)
@@ -74,13 +79,13 @@ def _of(entry: Entry) -> Frame | None:
 
 def frame(entry: Entry) -> bytes:
     """Return an event as an unnamed frame, for `Entry.encoded`; empty if it is not known."""
-    message = entry.encoded(_of)
+    message = _of(entry)
     return b"" if message is None else unnamed(message)
 
 
 def frame_named(entry: Entry) -> bytes:
     """Return an event as a frame named after its type, for `Entry.encoded`."""
-    message = entry.encoded(_of)
+    message = _of(entry)
     return b"" if message is None else named(message)
 
 

@@ -10,19 +10,22 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal
 
-from gateway.engines.sqlite import reads, writes
+from gateway.engines.sqlite import leases, pruning, reads, snapshots, writes
 from gateway.engines.sqlite.lock import lock_directory
 from gateway.engines.sqlite.readers import Readers
 from gateway.engines.sqlite.schema import has_wal_reset_bug, open_reader, open_writer
 from gateway.engines.sqlite.writer import Writer
-from gateway.engines.stamps import Clock, now_ms
+from gateway.engines.stamps import Clock, new_epoch, now_ms
 from gateway.errors import EngineUnavailable
 from gateway.log.bell import Bell
 from gateway.log.engine import (
+    LEASE_SECONDS,
     Answer,
     Appended,
     Checkpoint,
+    Fence,
     Head,
+    Orphan,
     SessionRecord,
     StoredSnapshot,
     Write,
@@ -30,6 +33,7 @@ from gateway.log.engine import (
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.log.recent import Recent
+from gateway.log.upkeep import Excess, Lifetimes
 
 __all__ = ["SqliteEngine", "Synchronous"]
 
@@ -53,6 +57,7 @@ class SqliteEngine:
         self._writer = Writer(db)
         self._readers = readers
         self._clock = clock
+        self._life = new_epoch()
         self._recent = Recent()
         self._bell = Bell()
         self._closing: asyncio.Task[None] | None = None
@@ -85,7 +90,7 @@ class SqliteEngine:
     async def append(self, write: Write) -> Appended:
         self._check_open()
         appended, _ = await self._writer.do(
-            lambda db: writes.append(db, write, self._clock()),
+            lambda db: writes.append(db, write, self._life, self._clock()),
             lambda result: self._appended(write.session_id, *result),
         )
         return appended
@@ -123,20 +128,30 @@ class SqliteEngine:
         finally:
             self._bell.leave(session_id, ring)
 
-    async def trim(self, session_id: str, through: int) -> None:
+    async def trim(self, session_id: str, through: int, state: bytes | None = None) -> None:
         self._check_open()
         await self._writer.do(
-            lambda db: writes.trim(db, session_id, through),
-            lambda _: self._recent.drop(session_id),
+            lambda db: pruning.trim(db, session_id, through, state),
+            lambda _: self._recent.trim(session_id, through),
         )
+        await self._drop_rows()
+
+    async def _drop_rows(self) -> None:
+        """Give back the room of what is hidden, a piece at a time."""
+        while self._closing is None and await self._writer.do(pruning.drop_rows, _nothing):
+            pass
 
     async def save_snapshot(self, session_id: str, snapshot: StoredSnapshot) -> None:
         self._check_open()
-        await self._writer.do(lambda db: writes.save_snapshot(db, session_id, snapshot), _nothing)
+        await self._writer.do(
+            lambda db: snapshots.save_snapshot(db, session_id, snapshot), _nothing
+        )
 
-    async def load_snapshot(self, session_id: str) -> StoredSnapshot | None:
+    async def load_snapshot(
+        self, session_id: str, through: int | None = None
+    ) -> StoredSnapshot | None:
         self._check_open()
-        return await self._readers.do(lambda db: reads.load_snapshot(db, session_id))
+        return await self._readers.do(lambda db: snapshots.load_snapshot(db, session_id, through))
 
     async def session(self, session_id: str) -> SessionRecord:
         self._check_open()
@@ -146,19 +161,55 @@ class SqliteEngine:
         self._check_open()
         return await self._readers.do(lambda db: reads.sessions(db, limit, after))
 
-    async def claimed(self) -> Sequence[SessionRecord]:
+    async def heartbeat(
+        self, claims: Mapping[str, Fence], *, lease: float = LEASE_SECONDS
+    ) -> frozenset[str]:
         self._check_open()
-        return await self._readers.do(reads.claimed)
+        return await self._writer.do(
+            lambda db: leases.heartbeat(db, claims, self._life, self._clock(), lease), _nothing
+        )
+
+    async def orphans(self) -> Sequence[Orphan]:
+        self._check_open()
+        return await self._readers.do(lambda db: leases.orphans(db, self._life, self._clock()))
 
     async def delete(self, session_id: str) -> None:
         self._check_open()
         await self._writer.do(
-            lambda db: writes.delete(db, session_id), lambda _: self._deleted(session_id)
+            lambda db: pruning.delete(db, session_id, self._clock()),
+            lambda _: self._deleted(session_id),
         )
+        await self._drop_rows()
 
     def _deleted(self, session_id: str) -> None:
         self._recent.drop(session_id)
         self._bell.ring(session_id)
+
+    async def excess(
+        self, *, events: int, age_ms: int, after: str | None, limit: int
+    ) -> Sequence[Excess]:
+        self._check_open()
+        before = self._clock() - age_ms
+        return await self._readers.do(
+            lambda db: pruning.excess(db, events=events, before=before, after=after, limit=limit)
+        )
+
+    async def forget(self, *, age_ms: int, limit: int) -> Sequence[str]:
+        self._check_open()
+        now = self._clock()
+        return await self._writer.do(
+            lambda db: pruning.forget(db, now - age_ms, limit, now), self._forgotten
+        )
+
+    def _forgotten(self, session_ids: Sequence[str]) -> None:
+        for session_id in session_ids:
+            self._deleted(session_id)
+
+    async def prune(self, lifetimes: Lifetimes) -> bool:
+        self._check_open()
+        return await self._writer.do(
+            lambda db: pruning.prune(db, lifetimes, self._clock()), _nothing
+        )
 
     async def answer(self, session_id: str, command_id: str) -> Answer | None:
         self._check_open()
@@ -167,7 +218,7 @@ class SqliteEngine:
     async def subscribe(self, client_id: str, session_id: str, cursor: str) -> None:
         self._check_open()
         await self._writer.do(
-            lambda db: writes.subscribe(db, client_id, session_id, cursor), _nothing
+            lambda db: writes.subscribe(db, client_id, session_id, cursor, self._clock()), _nothing
         )
 
     async def unsubscribe(self, client_id: str, session_id: str) -> None:
@@ -181,7 +232,7 @@ class SqliteEngine:
     async def save_checkpoint(self, client_id: str, checkpoint: Checkpoint) -> None:
         self._check_open()
         await self._writer.do(
-            lambda db: writes.save_checkpoint(db, client_id, checkpoint), _nothing
+            lambda db: writes.save_checkpoint(db, client_id, checkpoint, self._clock()), _nothing
         )
 
     async def load_checkpoint(self, client_id: str, checkpoint_id: str) -> Checkpoint | None:
@@ -207,7 +258,7 @@ class SqliteEngine:
             raise EngineUnavailable("the store is closed")
 
 
-def _nothing(result: None) -> None:
+def _nothing(result: object) -> None:
     """Follow a commit of which nobody needs to know."""
 
 

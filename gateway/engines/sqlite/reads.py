@@ -8,20 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import orjson
 
 from gateway.engines.rules import check_position
-from gateway.engines.sqlite.rows import SessionRow, find, find_answer, look_up
-from gateway.errors import CursorInvalid, SessionGone
-from gateway.log.engine import Answer, Checkpoint, Head, SessionRecord, StoredSnapshot
+from gateway.engines.sqlite.rows import SessionRow, find, find_answer, look_up, tag_at
+from gateway.errors import SessionGone
+from gateway.log.engine import Answer, Checkpoint, Head, SessionRecord
 from gateway.log.entry import Entry
 from gateway.log.page import page
 from gateway.log.position import Position
 
 __all__ = [
     "answer",
-    "claimed",
     "entries",
     "head",
     "load_checkpoint",
-    "load_snapshot",
     "session",
     "sessions",
     "subscriptions",
@@ -45,7 +43,7 @@ def entries(
 ) -> Sequence[Entry]:
     """Return a page of entries after a position."""
     row = find(db, session_id)
-    check_position(after, row.head, _tag(db, row, after.seq))
+    check_position(after, row.head, tag_at(db, row, after.seq))
     if after.seq == row.tail_seq:
         return []
     rows = db.execute(
@@ -58,40 +56,6 @@ def entries(
 def _made(session: SessionRow, rows: Iterator[tuple[int, str, int, bytes]]) -> Iterator[Entry]:
     for seq, tag, at, body in rows:
         yield Entry(session.session_id, Position(session.epoch, seq, tag), at, body)
-
-
-def _tag(db: sqlite3.Connection, session: SessionRow, seq: int) -> str | None:
-    """Return the tag at a place, if it is one that is kept."""
-    if seq == session.start_seq:
-        return session.start_tag
-    if seq == session.tail_seq:
-        return session.tail_tag
-    row = db.execute(
-        "SELECT tag FROM entry WHERE session = ? AND seq = ?", (session.number, seq)
-    ).fetchone()
-    return None if row is None else row[0]
-
-
-def load_snapshot(db: sqlite3.Connection, session_id: str) -> StoredSnapshot | None:
-    """Return the kept state if its position is in the log."""
-    try:
-        session = look_up(db, session_id)
-    except SessionGone:
-        return None
-    if session is None:
-        return None
-    row = db.execute(
-        "SELECT epoch, seq, tag, state FROM snapshot WHERE session = ?", (session.number,)
-    ).fetchone()
-    if row is None:
-        return None
-    epoch, seq, tag, state = row
-    position = Position(epoch, seq, tag)
-    try:
-        check_position(position, session.head, _tag(db, session, seq))
-    except CursorInvalid:
-        return None
-    return StoredSnapshot(position, state)
 
 
 def session(db: sqlite3.Connection, session_id: str) -> SessionRecord:
@@ -110,12 +74,6 @@ def sessions(db: sqlite3.Connection, limit: int, after: str | None) -> Sequence[
             " ORDER BY number DESC LIMIT ?",
             (after, limit),
         )
-    return [SessionRow._make(row).record for row in rows]
-
-
-def claimed(db: sqlite3.Connection) -> Sequence[SessionRecord]:
-    """Return the sessions with a claim, oldest first."""
-    rows = db.execute("SELECT * FROM session WHERE claim_nonce IS NOT NULL ORDER BY number")
     return [SessionRow._make(row).record for row in rows]
 
 

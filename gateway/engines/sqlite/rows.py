@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import orjson
 
+from gateway.engines.rules import Lease
 from gateway.errors import SessionGone, SessionUnknown
 from gateway.log.engine import Answer, Fence, Head, SessionRecord, SessionStatus
 from gateway.log.position import Position
 
-__all__ = ["SessionRow", "find", "find_answer", "look_up"]
+__all__ = ["SessionRow", "find", "find_answer", "look_up", "tag_at"]
 
 
 class SessionRow(NamedTuple):
@@ -34,6 +35,8 @@ class SessionRow(NamedTuple):
     tail_seq: int
     tail_tag: str
     tail_at: int
+    claim_life: str | None
+    claim_until: int | None
 
     @property
     def tail(self) -> Position:
@@ -51,6 +54,11 @@ class SessionRow(NamedTuple):
         if self.claim_nonce is None:
             return None
         return Fence(self.claim_run_id, self.claim_attempt, self.claim_nonce)
+
+    @property
+    def lease(self) -> Lease:
+        """How long the claim holds."""
+        return Lease(self.claim_life, self.claim_until or 0)
 
     @property
     def record(self) -> SessionRecord:
@@ -105,3 +113,15 @@ def find_answer(db: sqlite3.Connection, session: SessionRow, command_id: str) ->
         return None
     digest, run_id, seq, tag = row
     return Answer(command_id, digest, run_id, Position(session.epoch, seq, tag))
+
+
+def tag_at(db: sqlite3.Connection, session: SessionRow, seq: int) -> str | None:
+    """Return the tag at a place of the session's log, if it is one that is kept."""
+    if seq == session.start_seq:
+        return session.start_tag
+    if seq == session.tail_seq:
+        return session.tail_tag
+    row = db.execute(
+        "SELECT tag FROM entry WHERE session = ? AND seq = ?", (session.number, seq)
+    ).fetchone()
+    return None if row is None else row[0]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from gateway.engines.sqlite.wal import Bounded
 from gateway.errors import EngineUnavailable, GatewayError
 
 __all__ = ["Writer"]
@@ -87,6 +88,7 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
+        wal = Bounded(self._db)
         stopping = False
         while not stopping:
             batch = [self._jobs.get()]
@@ -98,6 +100,7 @@ class Writer:
             if jobs:
                 outcomes = self._commit(jobs)
                 self._loop.call_soon_threadsafe(_deliver, jobs, outcomes)
+                wal.keep()
         self._close()
 
     def _commit(self, jobs: Sequence[_Job]) -> list[Any]:

@@ -11,21 +11,24 @@ from itertools import islice
 
 import orjson
 
-from gateway.engines.rules import KEPT_CHECKPOINTS, Standing, claim_after, judge
+from gateway.engines.rules import (
+    KEPT_CHECKPOINTS,
+    Lease,
+    Standing,
+    claim_after,
+    judge,
+    lease_after,
+)
 from gateway.engines.sqlite.rows import SessionRow, find, find_answer, look_up
 from gateway.engines.stamps import new_epoch, new_tag
-from gateway.errors import SessionGone
-from gateway.log.engine import Answer, Appended, Checkpoint, NewSession, StoredSnapshot, Write
+from gateway.log.engine import Answer, Appended, Checkpoint, NewSession, Write
 from gateway.log.entry import Entry
 from gateway.log.position import NO_TAG, Position
 
 __all__ = [
     "append",
-    "delete",
     "save_checkpoint",
-    "save_snapshot",
     "subscribe",
-    "trim",
     "unsubscribe",
 ]
 
@@ -34,8 +37,8 @@ _ROWS = 64
 it behind a busy event loop, so one statement per entry would be slow just when it matters."""
 
 
-def append(db: sqlite3.Connection, write: Write, now: int) -> tuple[Appended, Position]:
-    """Do a write; return what it did and the tail before it."""
+def append(db: sqlite3.Connection, write: Write, life: str, now: int) -> tuple[Appended, Position]:
+    """Do a write in this life of the store; return what it did and the tail before it."""
     session = look_up(db, write.session_id)
     if session is None and write.create is not None:
         session = _create(db, write.session_id, write.create, now)
@@ -48,11 +51,12 @@ def append(db: sqlite3.Connection, write: Write, now: int) -> tuple[Appended, Po
     entries = _entries(session, write, max(session.tail_at, now))
     _insert_entries(db, session, entries)
     tail = entries[-1].position if entries else session.tail
-    _update(db, session, write, tail, max(session.tail_at, now))
+    lease = lease_after(write, session.lease, life, now)
+    _update(db, session, write, tail, max(session.tail_at, now), lease=lease)
     answer = write.answer
     if answer is not None:
         answer = replace(answer, position=entries[0].position if entries else tail)
-        _insert_answer(db, session, answer, answer.position or tail)
+        _insert_answer(db, session, answer, answer.position or tail, now)
     return Appended(entries, tail, answer), session.tail
 
 
@@ -66,9 +70,12 @@ def _entries(session: SessionRow, write: Write, at: int) -> tuple[Entry, ...]:
 
 def _create(db: sqlite3.Connection, session_id: str, new: NewSession, now: int) -> SessionRow:
     db.execute(
-        "INSERT INTO session (session_id, agent, metadata, digest, status, created_at, epoch,"
+        # SQLite would give the number of the last session again if that was deleted.
+        "INSERT INTO session (number, session_id, agent, metadata, digest, status, created_at, epoch,"
         " start_seq, start_tag, tail_seq, tail_tag, tail_at)"
-        " VALUES (?1, ?2, ?3, ?4, 'idle', ?5, ?6, 0, ?7, 0, ?7, ?5)",
+        " VALUES (1 + max((SELECT ifnull(max(number), 0) FROM session),"
+        " (SELECT ifnull(max(session), 0) FROM dropped)),"
+        " ?1, ?2, ?3, ?4, 'idle', ?5, ?6, 0, ?7, 0, ?7, ?5)",
         (
             session_id,
             new.agent,
@@ -97,12 +104,19 @@ def _insert_entries(
 
 
 def _update(
-    db: sqlite3.Connection, session: SessionRow, write: Write, tail: Position, at: int
+    db: sqlite3.Connection,
+    session: SessionRow,
+    write: Write,
+    tail: Position,
+    at: int,
+    *,
+    lease: Lease,
 ) -> None:
     claim = claim_after(write, session.claim)
     db.execute(
         "UPDATE session SET tail_seq = ?, tail_tag = ?, tail_at = ?, status = ?, title = ?,"
-        " claim_run_id = ?, claim_attempt = ?, claim_nonce = ? WHERE number = ?",
+        " claim_run_id = ?, claim_attempt = ?, claim_nonce = ?, claim_life = ?, claim_until = ?"
+        " WHERE number = ?",
         (
             tail.seq,
             tail.tag,
@@ -112,17 +126,19 @@ def _update(
             claim and claim.run_id,
             claim and claim.attempt,
             claim and claim.nonce,
+            lease.life,
+            lease.until,
             session.number,
         ),
     )
 
 
 def _insert_answer(
-    db: sqlite3.Connection, session: SessionRow, answer: Answer, position: Position
+    db: sqlite3.Connection, session: SessionRow, answer: Answer, position: Position, now: int
 ) -> None:
     db.execute(
-        "INSERT INTO answer (session, command_id, digest, run_id, seq, tag)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO answer (session, command_id, digest, run_id, seq, tag, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             session.number,
             answer.command_id,
@@ -130,52 +146,21 @@ def _insert_answer(
             answer.run_id,
             position.seq,
             position.tag,
+            now,
         ),
     )
 
 
-def trim(db: sqlite3.Connection, session_id: str, through: int) -> None:
-    """Drop entries; the position of the last one dropped becomes the start."""
-    session = find(db, session_id)
-    through = min(through, session.tail_seq - 1)
-    if through <= session.start_seq:
-        return
-    (tag,) = db.execute(
-        "SELECT tag FROM entry WHERE session = ? AND seq = ?", (session.number, through)
-    ).fetchone()
-    db.execute(
-        "UPDATE session SET start_seq = ?, start_tag = ? WHERE number = ?",
-        (through, tag, session.number),
-    )
-    db.execute("DELETE FROM entry WHERE session = ? AND seq <= ?", (session.number, through))
+def _seen(db: sqlite3.Connection, client_id: str, now: int) -> None:
+    """Note that a client was here."""
+    db.execute("INSERT OR REPLACE INTO client (client_id, seen_at) VALUES (?, ?)", (client_id, now))
 
 
-def delete(db: sqlite3.Connection, session_id: str) -> None:
-    """Delete all about a session but the fact that it was there."""
-    try:
-        session = find(db, session_id)
-    except SessionGone:
-        return
-    db.execute("INSERT INTO tombstone (session_id) VALUES (?)", (session_id,))
-    db.execute("DELETE FROM session WHERE number = ?", (session.number,))
-    db.execute("DELETE FROM entry WHERE session = ?", (session.number,))
-    db.execute("DELETE FROM answer WHERE session = ?", (session.number,))
-    db.execute("DELETE FROM snapshot WHERE session = ?", (session.number,))
-    db.execute("DELETE FROM subscription WHERE session_id = ?", (session_id,))
-
-
-def save_snapshot(db: sqlite3.Connection, session_id: str, snapshot: StoredSnapshot) -> None:
-    """Put a snapshot in place of the one before."""
-    session = find(db, session_id)
-    position = snapshot.position
-    db.execute(
-        "INSERT OR REPLACE INTO snapshot (session, epoch, seq, tag, state) VALUES (?, ?, ?, ?, ?)",
-        (session.number, position.epoch, position.seq, position.tag, snapshot.state),
-    )
-
-
-def subscribe(db: sqlite3.Connection, client_id: str, session_id: str, cursor: str) -> None:
+def subscribe(
+    db: sqlite3.Connection, client_id: str, session_id: str, cursor: str, now: int
+) -> None:
     """Put a session on a client's stream."""
+    _seen(db, client_id, now)
     db.execute(
         "INSERT OR REPLACE INTO subscription (client_id, session_id, cursor) VALUES (?, ?, ?)",
         (client_id, session_id, cursor),
@@ -189,8 +174,11 @@ def unsubscribe(db: sqlite3.Connection, client_id: str, session_id: str) -> None
     )
 
 
-def save_checkpoint(db: sqlite3.Connection, client_id: str, checkpoint: Checkpoint) -> None:
+def save_checkpoint(
+    db: sqlite3.Connection, client_id: str, checkpoint: Checkpoint, now: int
+) -> None:
     """Keep a checkpoint as the client's latest, and let go of its oldest."""
+    _seen(db, client_id, now)
     db.execute(
         "INSERT OR REPLACE INTO checkpoint (client_id, checkpoint_id, cursors) VALUES (?, ?, ?)",
         (client_id, checkpoint.checkpoint_id, orjson.dumps(dict(checkpoint.cursors))),

@@ -35,9 +35,12 @@ from gateway.errors import (
     SessionClosed,
     SessionGone,
     SessionUnknown,
+    SlowBody,
 )
 from gateway.frontends.a2a.cards import VERSION
 from gateway.http.bodies import body_of
+from gateway.http.problems import retry_after
+from gateway.transports.messages import read_json
 
 __all__ = ["Asked", "check_version", "read", "refusal", "response", "translated"]
 
@@ -92,10 +95,10 @@ async def read(request: web.Request, agent: str) -> Asked:
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="the body must be application/json")
     try:
-        body = orjson.loads(await body_of(request))
-    except orjson.JSONDecodeError as error:
-        raise JSONParseError("the body is not JSON") from error
-    except CommandTooLarge as error:
+        body = read_json(await body_of(request))
+    except CommandMalformed as error:
+        raise JSONParseError(str(error)) from error
+    except (CommandTooLarge, SlowBody) as error:
         raise InvalidRequestError(str(error)) from error
     if not isinstance(body, dict):
         raise InvalidRequestError("the body is not a request object; there are no batches")
@@ -148,7 +151,7 @@ def refusal(request_id: bytes, error: A2AError, cause: GatewayError | None = Non
     answer = response(request_id, b'"error":' + orjson.dumps(body))
     if cause is not None and cause.retryable:
         answer.set_status(_UNAVAILABLE)
-        answer.headers["Retry-After"] = "1"
+        answer.headers["Retry-After"] = retry_after()
     return answer
 
 

@@ -19,9 +19,9 @@ from gateway.codecs.agui import AguiCodec, AguiState, Names
 from gateway.codecs.agui.graph_state import note
 from gateway.codecs.framing import Style, sse, sse_with_id
 from gateway.errors import AgentNotFound, CursorInvalid, RunUnknown, SessionUnknown
-from gateway.frontends.agui.input import Asked, Place, command_id_of, is_modern, read, read_place
+from gateway.frontends.agui.input import Place, command_id_of, is_modern, read, read_place
 from gateway.frontends.agui.join import cancelled_before_it_began, join, nothing_yet
-from gateway.frontends.agui.turns import Begun, begin
+from gateway.frontends.agui.turns import begin
 from gateway.frontends.names import session_id_for
 from gateway.frontends.refusals import refusing
 from gateway.frontends.turns import stop
@@ -31,7 +31,6 @@ from gateway.log.position import Position
 from gateway.log.serde import load
 from gateway.sessions.manager import RunPlace
 from gateway.sessions.snapshot import Snapshot
-from gateway.transports.holding import begun
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
 from gateway.transports.sse import EventStream, id_frame
@@ -88,27 +87,14 @@ class _Agui:
         key = _key(asked.place)
         if self._is_stopped(key):
             return self._whole(cancelled_before_it_began(names))
-        ours = await self._begun(agent, asked)
-        if self._is_stopped(key):
-            await stop(self._services, ours.place.session_id, ours.place.run_id)
-        if not ours.anew and ours.place.status != "queued":
-            return await self._join(request, asked.place, sse)
-        codec = AguiCodec(names, answered=frozenset(asked.results))
-        look = Look(codec, sse, cancels=asked.cancels)
-        return await stream_run(request, self._services, ours.place, look)
-
-    async def _begun(self, agent: str, asked: Asked) -> Begun:
-        """Begin; if the run is to end with the connection, also when that ends meanwhile."""
-        ours: Begun | None = None
-
-        async def beginning() -> RunPlace:
-            nonlocal ours
+        with self._services.manager.attending(session_id_for(asked.place.thread_id)):
             ours = await begin(self._services, agent, asked)
-            return ours.place
-
-        await begun(self._services, beginning(), held=asked.cancels)
-        assert ours is not None  # noqa: S101 - or it would have raised
-        return ours
+            if self._is_stopped(key):
+                await stop(self._services, ours.place.session_id, ours.place.run_id)
+            if not ours.anew and ours.place.status != "queued":
+                return await self._join(request, asked.place, sse)
+            look = Look(AguiCodec(names, answered=frozenset(asked.results)), sse)
+            return await stream_run(request, self._services, ours.place, look)
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         """Return what a request holds: clients send the whole conversation with each."""

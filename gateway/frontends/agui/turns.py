@@ -203,13 +203,19 @@ class _Turning:
                 instructions=self._asked.instructions,
                 tools=self._asked.tools,
                 options=self._asked.options,
+                cancels=self._asked.cancels,
             ),
         )
 
     async def _take(self, decisions: tuple[ApprovalDecision, ...]) -> RunPlace:
         return await take_turn(
             self._services,
-            Turn(session_id=self._session_id, command_id=self._command_id, decisions=decisions),
+            Turn(
+                session_id=self._session_id,
+                command_id=self._command_id,
+                decisions=decisions,
+                cancels=self._asked.cancels,
+            ),
         )
 
     async def _answer_history(self) -> RunPlace:
@@ -226,5 +232,6 @@ class _Turning:
                 instructions=self._asked.instructions,
                 tools=self._asked.tools,
                 options=self._asked.options,
+                cancels=self._asked.cancels,
             ),
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 
 import orjson
 from aiohttp import web
@@ -31,11 +31,11 @@ from gateway.errors import EngineUnavailable, GatewayError, ShuttingDown
 from gateway.frontends.openai.errors import NO_RETRY, answering_openai, error_response
 from gateway.frontends.turns import Turn, new_command_id, stop, take_first_turn
 from gateway.http.bodies import json_body
+from gateway.http.problems import retry_after
 from gateway.log.entry import Entry
 from gateway.sessions.ids import new_session_id
 from gateway.sessions.manager import RunPlace
-from gateway.transports.following import follow_run, is_end
-from gateway.transports.holding import begun, holding
+from gateway.transports.following import follow_run
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
 
@@ -62,32 +62,31 @@ class _Endpoint:
         )
         key = request.headers.get("Idempotency-Key")
         turn = _turn(asked, key)
-        beginning = take_first_turn(self._services, turn, is_keyed=key is not None)
-        place = await begun(self._services, beginning, held=key is None)
-        try:
-            if asked.stream:
-                return await self._stream(request, place, asked, is_keyed=key is not None)
-            return await self._whole(place, asked, is_keyed=key is not None)
-        finally:
-            if asked.tools:
-                await self._let_go(place)
+        with self._manager.attending(turn.session_id):
+            place = await take_first_turn(self._services, turn, is_keyed=key is not None)
+            try:
+                if asked.stream:
+                    return await self._stream(request, place, asked, is_keyed=key is not None)
+                return await self._whole(place, asked, is_keyed=key is not None)
+            finally:
+                if asked.tools:
+                    await self._let_go(place)
 
     async def _stream(
         self, request: web.Request, place: RunPlace, asked: ChatRequest, *, is_keyed: bool
     ) -> web.StreamResponse:
         superseded = await self._superseded(place) if is_keyed else frozenset()
         codec = ChatCompletions(asked.model, asked.include_usage, superseded)
-        headers = {SESSION_HEADER: place.session_id}
-        look = Look(codec, headers=headers, cancels=not is_keyed)
+        look = Look(codec, headers={SESSION_HEADER: place.session_id})
         return await stream_run(request, self._services, place, look)
 
     async def _whole(self, place: RunPlace, asked: ChatRequest, *, is_keyed: bool) -> web.Response:
         headers = {SESSION_HEADER: place.session_id}
         try:
-            entries = await self._all_of(place, is_keyed=is_keyed)
+            entries = await self._all_of(place)
         except (ShuttingDown, EngineUnavailable) as error:
             # The run goes on. Only under a key would another try meet it again.
-            advice = {"Retry-After": "1"} if is_keyed else NO_RETRY
+            advice = {"Retry-After": retry_after()} if is_keyed else NO_RETRY
             return error_response(
                 error.http_status, error.code, str(error), headers={**headers, **advice}
             )
@@ -107,21 +106,15 @@ class _Endpoint:
             headers={"Cache-Control": "no-store", **headers},
         )
 
-    async def _all_of(self, place: RunPlace, *, is_keyed: bool) -> list[Entry]:
-        """Wait for the end of the run, or its pause; the run ends if the client does not wait.
+    async def _all_of(self, place: RunPlace) -> list[Entry]:
+        """Wait for the end of the run, or its pause.
 
         Raises:
             ShuttingDown: If the server stops before.
             EngineUnavailable: If the log cannot be read.
         """
         entries: list[Entry] = []
-
-        def has_ended() -> bool:
-            return bool(entries) and is_end(entries[-1])
-
-        held = nullcontext() if is_keyed else holding(self._services, place, has_ended)
         async with (
-            held,
             self._services.streams.until_drained(),
             aclosing(follow_run(self._services, place)) as batches,
         ):
@@ -161,4 +154,5 @@ def _turn(asked: ChatRequest, key: str | None) -> Turn:
         tools=asked.tools,
         options=asked.options,
         metadata=asked.metadata,
+        cancels=key is None,
     )

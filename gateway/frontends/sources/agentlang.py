@@ -8,7 +8,8 @@ nothing for those who do not.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,7 +26,6 @@ from gateway.http.bodies import json_body
 from gateway.log.serde import load
 from gateway.sessions.manager import RunPlace
 from gateway.transports.following import follow_run
-from gateway.transports.holding import begun, holding
 from gateway.transports.negotiate import EVENT_STREAM, JSON, names
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
@@ -70,12 +70,13 @@ def routes(services: Services) -> list[web.RouteDef]:
         agent = await _agent(request, services)
         cancels = _cancels(request)
         turn = _turn(await json_body(request), agent, request.headers.get("Idempotency-Key"))
-        place = await begun(services, take_turn(services, turn), held=cancels)
-        if not names(request.headers.get("Accept"), EVENT_STREAM):
-            return _plain(await _wait(services, place, cancels=cancels))
-        codec = AgentlangCodec(everything=request.query.get("events") == "all")
-        look = Look(codec, headers=HEADERS, first=CONNECTED, keepalive=KEEPALIVE, cancels=cancels)
-        return await stream_run(request, services, place, look)
+        with services.manager.attending(turn.session_id):
+            place = await take_turn(services, replace(turn, cancels=cancels))
+            if not names(request.headers.get("Accept"), EVENT_STREAM):
+                return _plain(await _wait(services, place))
+            codec = AgentlangCodec(everything=request.query.get("events") == "all")
+            look = Look(codec, headers=HEADERS, first=CONNECTED, keepalive=KEEPALIVE)
+            return await stream_run(request, services, place, look)
 
     return [web.route("*", "/{module}/{event}", take)]
 
@@ -161,11 +162,10 @@ def _text(body: Mapping[str, Any]) -> str:
     return value
 
 
-async def _wait(services: Services, place: RunPlace, *, cancels: bool) -> Outcome:
+async def _wait(services: Services, place: RunPlace) -> Outcome:
     """Return how the run ends."""
     end: Outcome | None = None
     async with (
-        holding(services, place, lambda: end is not None) if cancels else nullcontext(),
         services.streams.until_drained(),
         aclosing(follow_run(services, place)) as batches,
     ):

@@ -27,7 +27,7 @@ from gateway.frontends.refusals import refusing
 from gateway.frontends.sources.comebacks import refuse_other_sites, turn_of
 from gateway.frontends.turns import Turn, take_turn
 from gateway.http.bodies import body_of, json_object
-from gateway.transports.holding import begun
+from gateway.sessions.manager import RunPlace
 from gateway.transports.negotiate import EVENT_STREAM, NDJSON, choose
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
@@ -89,24 +89,27 @@ def routes(services: Services) -> list[web.RouteDef]:
         if not _can_stream(request):
             return web.Response(status=500, text="Streaming not supported")
         turn = await _turn(services, asked, request.headers.get("Idempotency-Key"))
-        place = await begun(services, take_turn(services, turn))
-        lines = media_type == NDJSON
-        headers = {
-            **stream_head(request, media_type),
-            "X-Tidegate-Session-Id": place.session_id,
-            "X-Tidegate-Run-Id": place.run_id,
-        }
-        look = Look(
-            _CODEC,
-            line if lines else sse,
-            headers,
-            first=b"" if lines else b":\n\n",
-            keepalive=NOTHING + b"\n" if lines else b":\n\n",
-            cancels=True,
-        )
-        return await stream_run(request, services, place, look)
+        with services.manager.attending(turn.session_id):
+            place = await take_turn(services, turn)
+            look = _look(media_type, {**stream_head(request, media_type), **_named(place)})
+            return await stream_run(request, services, place, look)
 
     return [web.post("/api/graph/stream", post)]
+
+
+def _named(place: RunPlace) -> dict[str, str]:
+    return {"X-Tidegate-Session-Id": place.session_id, "X-Tidegate-Run-Id": place.run_id}
+
+
+def _look(media_type: str, headers: Mapping[str, str | None]) -> Look:
+    lines = media_type == NDJSON
+    return Look(
+        _CODEC,
+        line if lines else sse,
+        headers,
+        first=b"" if lines else b":\n\n",
+        keepalive=NOTHING + b"\n" if lines else b":\n\n",
+    )
 
 
 def _read(body: object, agent: str | None) -> _Asked:
@@ -141,6 +144,7 @@ async def _turn(services: Services, asked: _Asked, key: str | None) -> Turn:
         agent=turn.agent or await _default_agent(services, turn.session_id),
         history=tuple(Message(**message.model_dump()) for message in said),
         instructions="\n\n".join(rules) or None,
+        cancels=True,
     )
 
 

@@ -36,11 +36,11 @@ _KEEPALIVE = b":\n"
 
 
 def _unnamed(control: Control) -> bytes:
-    return unnamed(control_frame(control.message))
+    return unnamed(control_frame(orjson.loads(control.json)))
 
 
 def _named(control: Control) -> bytes:
-    return named(control_frame(control.message))
+    return named(control_frame(orjson.loads(control.json)))
 
 
 _PLAIN = ClientWire(

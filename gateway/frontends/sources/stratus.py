@@ -6,6 +6,7 @@ A run is for the one client that asked: if it goes away, the run is cancelled.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -27,7 +28,6 @@ from gateway.frontends.sources.comebacks import (
 )
 from gateway.frontends.turns import Turn, take_turn
 from gateway.http.bodies import json_body
-from gateway.transports.holding import begun
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
 from runtime.sse.words import HEADERS
@@ -65,24 +65,25 @@ def routes(services: Services) -> list[web.RouteDef]:
     async def post(request: web.Request) -> web.StreamResponse:
         asked = _read(await json_body(request))
         turn = _turn(asked, request.headers.get("Idempotency-Key"))
-        place = await begun(services, take_turn(services, turn))
-        look = Look(_codec(request), sse, HEADERS, cancels=True)
-        return await stream_run(request, services, place, look)
+        with services.manager.attending(turn.session_id):
+            place = await take_turn(services, turn)
+            return await stream_run(request, services, place, Look(_codec(request), sse, HEADERS))
 
     @refusing(_refusal)
     async def get(request: web.Request) -> web.StreamResponse:
         refuse_other_sites(request)
         if (event_id := last_event_id(request)) is not None:
             comeback = await come_back(services, event_id, _codec(request))
-            if comeback is None:
-                return web.Response(status=204)
-        else:
-            asked = _read({name: request.query[name] for name in _QUERY & request.query.keys()})
-            turn = _turn(asked, request.query.get("id"))
-            place = await begun(services, take_turn(services, turn))
-            comeback = Comeback(place, place.segments[-1])
+            return web.Response(status=204) if comeback is None else await tell(request, comeback)
+        asked = _read({name: request.query[name] for name in _QUERY & request.query.keys()})
+        turn = _turn(asked, request.query.get("id"))
+        with services.manager.attending(turn.session_id):
+            place = await take_turn(services, turn)
+            return await tell(request, Comeback(place, place.segments[-1]))
+
+    async def tell(request: web.Request, comeback: Comeback) -> web.StreamResponse:
         first = first_bytes(comeback.place, comeback.after)
-        look = Look(_codec(request), sse_with_run, HEADERS, first, cancels=True)
+        look = Look(_codec(request), sse_with_run, HEADERS, first)
         return await stream_run(request, services, comeback.place, look, after=comeback.after)
 
     return [web.post("/chat", post), web.get("/chat", get, allow_head=False)]
@@ -102,7 +103,7 @@ def _read(fields: Mapping[str, Any]) -> _Asked:
 
 
 def _turn(asked: _Asked, key: str | None) -> Turn:
-    return turn_of(
+    turn = turn_of(
         "stratus",
         session=asked.session_id,
         key=key,
@@ -110,6 +111,7 @@ def _turn(asked: _Asked, key: str | None) -> Turn:
         agent=asked.agent,
         options=asked.options,
     )
+    return replace(turn, cancels=True)
 
 
 def _codec(request: web.Request) -> StratusCodec:

@@ -29,6 +29,8 @@ from gateway.frontends.vercel.chats import Chats
 from gateway.frontends.vercel.streams import Stream
 from gateway.log.entry import Entry
 from gateway.transports.following import follow_run
+from gateway.transports.hearing import hear
+from gateway.transports.messages import read_json
 from gateway.transports.outlet import Outlet, pieces
 from gateway.transports.services import Services
 
@@ -114,23 +116,21 @@ class ChatSocket:
             CommandMalformed: If it sent what cannot be answered.
             ConnectionResetError: If it is gone.
         """
-        async for message in self._socket:
-            await self._hear(message)
+        async with aclosing(hear(self._socket, self._outlet)) as messages:
+            async for message in messages:
+                await self._hear(message)
         for request in self._open.values():
             if request.task is not None:
                 request.task.cancel()
 
     async def _hear(self, message: WSMessage) -> None:
-        if message.type is WSMsgType.ERROR:
-            return
         if message.type is not WSMsgType.TEXT:
             raise _Unanswerable("frames are texts of JSON")
         try:
-            data = orjson.loads(message.data)
-        except orjson.JSONDecodeError as error:
-            raise _Unanswerable("the frame is not JSON") from error
-        request_id = data.get("requestId") if isinstance(data, dict) else None
-        if not isinstance(request_id, str):
+            data = read_json(message.data)
+        except CommandMalformed as error:
+            raise _Unanswerable(str(error)) from error
+        if not isinstance(data, dict) or not isinstance(request_id := data.get("requestId"), str):
             raise _Unanswerable("the frame has no `requestId`")
         try:
             if data.get("type") not in TYPES:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from gateway.sessions.decide.cancel import cancel
 from gateway.sessions.decide.decided import Decide, Decided, NewIds
 from gateway.sessions.decide.ends import close, end, fail, pause
+from gateway.sessions.decide.leave import grace, leave
+from gateway.sessions.decide.queue import edit_queue, steer
 from gateway.sessions.decide.resume import continue_run
 from gateway.sessions.decide.send import send
-from gateway.sessions.decide.take_over import MAX_ATTEMPTS, take_over
+from gateway.sessions.decide.take_over import MAX_ATTEMPTS, hand_over, take_over
 
 __all__ = [
     "MAX_ATTEMPTS",
@@ -21,9 +23,14 @@ __all__ = [
     "cancel",
     "close",
     "continue_run",
+    "edit_queue",
     "end",
     "fail",
+    "grace",
+    "hand_over",
+    "leave",
     "pause",
     "send",
+    "steer",
     "take_over",
 ]

@@ -7,11 +7,10 @@ from typing import Literal
 from gateway.commands import Cancel
 from gateway.errors import RunUnknown
 from gateway.sessions.decide.decided import Decided
-from gateway.sessions.decide.ends import end
+from gateway.sessions.decide.ends import cut_off, end
 from gateway.sessions.inputs import KindOf
 from gateway.sessions.state import RunState, SessionState
 from runtime.events import InputDequeued, RunCancelled, RunStopRequested
-from runtime.failure import CANCELLED
 
 __all__ = ["cancel"]
 
@@ -38,11 +37,7 @@ def cancel(
         run = state.runs[target]
         if command.mode == "after_step" and run.status == "running":
             return _stop_after_step(run, command)
-        partial = "".join(said.text for said in state.open.messages.values()) or None
-        cancelled = RunCancelled(
-            run_id=target, reason=reason, command_id=command.id, partial_output=partial
-        )
-        return end(state, (*state.open.closing(CANCELLED), cancelled), target, kind_of)
+        return end(state, cut_off(state, target, reason, command.id), target, kind_of)
     queued = next((item for item in state.queue if item.run_id == target), None)
     if queued is not None:
         return Decided(
@@ -52,7 +47,7 @@ def cancel(
             ),
             run_id=target,
         )
-    if target == state.last or any(message.run_id == target for message in state.messages):
+    if state.had_run(target):
         return Decided(run_id=target)
     raise RunUnknown(target)
 

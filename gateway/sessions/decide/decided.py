@@ -30,6 +30,7 @@ class Decided:
         begins: The run that starts, or goes on, with this append.
         ends: The run that is over, or pauses, with this append.
         stops: The run that is to end after its current step.
+        releases: The run that this process lets go of, for the next one to go on with.
     """
 
     events: tuple[Event, ...] = ()
@@ -37,6 +38,7 @@ class Decided:
     begins: str | None = None
     ends: str | None = None
     stops: str | None = None
+    releases: str | None = None
 
 
 Decide = Callable[[SessionState], Decided]

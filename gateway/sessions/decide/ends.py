@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from gateway.sessions.decide.decided import Decided
 from gateway.sessions.fold import apply
@@ -20,28 +21,48 @@ from runtime.events import (
 from runtime.events import SessionClosed as SessionClosedEvent
 from runtime.failure import CANCELLED
 
-__all__ = ["close", "end", "fail", "next_input", "pause"]
+__all__ = ["after", "close", "cut_off", "end", "fail", "next_input", "pause"]
 
 
-def next_input(state: SessionState, kind_of: KindOf, after: Sequence[Event]) -> Decided:
+def after(state: SessionState, events: Sequence[Event]) -> SessionState:
+    """Return the state as it will be after these events; the given one stays as it is."""
+    then = state.model_copy(deep=True)
+    for event in events:
+        apply(then, event)
+    return then
+
+
+def next_input(state: SessionState, kind_of: KindOf, events: Sequence[Event]) -> Decided:
     """Start the first input of the queue, if there is one.
 
     Args:
         state: The session.
         kind_of: Tells what the runnable of a name is.
-        after: Events that are appended before, and that the state does not have yet.
+        events: Those that are appended before, and that the state does not have yet.
     """
     if not state.queue:
         return Decided()
     item = state.queue[0]
     run = state.queued_runs[item.run_id]
     if run.rewind_to is not None:  # what is said at the very end of a run is dropped, too
-        state = state.model_copy(deep=True)
-        for event in after:
-            apply(state, event)
+        state = after(state, events)
     dequeued = InputDequeued(run_id=item.run_id, command_id=item.command_id, reason="started")
     started = accepted_as(state, Input(run, item.message, item.command_id, "enqueue"), kind_of)
     return Decided((dequeued, *started), begins=item.run_id)
+
+
+def cut_off(
+    state: SessionState,
+    run_id: str,
+    reason: Literal["cancel", "disconnect", "superseded"],
+    command_id: str | None,
+) -> tuple[Event, ...]:
+    """Return what ends the current run in the middle of whatever it does; its text so far stays."""
+    partial = "".join(said.text for said in state.open.messages.values()) or None
+    cancelled = RunCancelled(
+        run_id=run_id, reason=reason, command_id=command_id, partial_output=partial
+    )
+    return (*state.open.closing(CANCELLED), cancelled)
 
 
 def end(state: SessionState, events: tuple[Event, ...], run_id: str, kind_of: KindOf) -> Decided:
@@ -52,7 +73,7 @@ def end(state: SessionState, events: tuple[Event, ...], run_id: str, kind_of: Ki
     last, run = events[-1], state.runs.get(run_id)
     if isinstance(last, RunCancelled) and last.command_id is None and run is not None:
         events = (*events[:-1], last.model_copy(update={"command_id": run.stopping}))
-    following = next_input(state, kind_of, after=events)
+    following = next_input(state, kind_of, events)
     return Decided(events + following.events, run_id=run_id, begins=following.begins, ends=run_id)
 
 
@@ -87,7 +108,6 @@ def close(state: SessionState, reason: str, command_id: str | None = None) -> De
             RunCancelled(run_id=item.run_id, reason="cancel", command_id=command_id),
         )
     if state.current is not None:
-        events += state.open.closing(CANCELLED)
-        events.append(RunCancelled(run_id=state.current, reason="cancel", command_id=command_id))
+        events += cut_off(state, state.current, "cancel", command_id)
     events.append(SessionClosedEvent(reason=reason))
     return Decided(tuple(events), ends=state.current)

@@ -91,6 +91,7 @@ def _resume(state: SessionState, command: Continue, run: RunState) -> Decided:
         run_id=run.run_id,
         from_seq=state.seq,
         decisions=tuple(_shown(decision) for decision in settled.values()),
+        cancel_after=command.cancel_after,
     )
     return Decided((*events, resumed), run_id=run.run_id, begins=run.run_id)
 
@@ -129,4 +130,5 @@ def _go_on(state: SessionState, command: Continue, ids: NewIds) -> Decided:
     event = started_as(
         ids.run_id, last.agent, last.kind, dict(last.options) or None, parent=last.run_id
     )
+    event = event.model_copy(update={"cancel_after": command.cancel_after})
     return Decided((event,), run_id=ids.run_id, begins=ids.run_id)

@@ -11,13 +11,14 @@ can come back to it.
 
 from __future__ import annotations
 
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from gateway.codecs.openai.responses import State, Whole
+from gateway.codecs.openai.responses import Whole
 from gateway.errors import EngineUnavailable, ShuttingDown
 from gateway.frontends.openai.errors import (
     NO_RETRY,
@@ -31,9 +32,8 @@ from gateway.frontends.openai.responses.log import Located, Outlines, named
 from gateway.frontends.openai.responses.turn import turn_for
 from gateway.frontends.turns import stop, take_first_turn, take_turn
 from gateway.http.bodies import json_body
-from gateway.sessions.manager import RunPlace
+from gateway.http.problems import retry_after
 from gateway.transports.following import follow_run
-from gateway.transports.holding import begun, holding
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
 
@@ -65,40 +65,38 @@ class _Endpoint:
             await json_body(request, limit=self._services.settings.max_history_bytes)
         )
         key = request.headers.get("Idempotency-Key")
-        held = not wanted.background and key is None
         turn, is_new = await turn_for(self._services, self._outlines, wanted, key)
-        found: list[tuple[Located, State]] = []
-
-        async def beginning() -> RunPlace:
+        turn = replace(turn, cancels=not wanted.background and key is None)
+        with self._services.manager.attending(turn.session_id):
             if is_new:
                 place = await take_first_turn(self._services, turn, is_keyed=key is not None)
             else:
                 place = await take_turn(self._services, turn)
             located = await self._outlines.locate(await self._outlines.segment_of(place))
-            found.append((located, (await self._outlines.whole(located, before=True)).state))
-            return located.place
+            if wanted.stream:
+                return await self._stream(request, located)
+            if wanted.background:
+                return _json((await self._outlines.whole(located)).object())
+            return await self._answer(located, is_keyed=key is not None)
 
-        await begun(self._services, beginning(), held=held)
-        located, before = found[0]
-        if wanted.stream:
-            look = Look(located.codec, cancels=held, state=before)
-            return await stream_run(request, self._services, located.place, look)
-        if wanted.background:
-            return _json((await self._outlines.whole(located)).object())
+    async def _stream(
+        self, request: web.Request, located: Located, *, skip: int = 0
+    ) -> web.StreamResponse:
+        before = await self._outlines.whole(located, before=True)
+        look = Look(located.codec, skip=skip, state=before.state)
+        return await stream_run(request, self._services, located.place, look)
+
+    async def _answer(self, located: Located, *, is_keyed: bool) -> web.Response:
         try:
-            return _json((await self._wait(located, held=held)).object())
+            return _json((await self._wait(located)).object())
         except (ShuttingDown, EngineUnavailable) as error:
             # The run goes on. Only under a key would another try meet it again.
             message = f"{error}; response 'resp_{located.name}' goes on"
-            advice = {"Retry-After": "1"} if key is not None else NO_RETRY
+            advice = {"Retry-After": retry_after()} if is_keyed else NO_RETRY
             return error_response(error.http_status, error.code, message, headers=advice)
 
-    async def _wait(self, located: Located, *, held: bool) -> Whole:
+    async def _wait(self, located: Located) -> Whole:
         """Wait for the end of a response.
-
-        Args:
-            located: It.
-            held: Whether its run is cancelled if the client goes away before.
 
         Raises:
             ShuttingDown: If the server stops before.
@@ -106,7 +104,6 @@ class _Endpoint:
         place, whole = located.place, Whole(located.codec)
         batches = follow_run(self._services, place, after=place.segments[0])
         async with (
-            holding(self._services, place, lambda: whole.over) if held else nullcontext(),
             self._services.streams.until_drained(),
             aclosing(batches),
         ):
@@ -122,9 +119,7 @@ class _Endpoint:
             raise InvalidRequest("`starting_after` must be a number", param="starting_after")
         if request.query.get("stream", "").lower() in {"true", "1"}:
             skip = 0 if after is None else int(after[:_LONGEST_NUMBER]) + 1
-            before = await self._outlines.whole(located, before=True)
-            look = Look(located.codec, skip=skip, state=before.state)
-            return await stream_run(request, self._services, located.place, look)
+            return await self._stream(request, located, skip=skip)
         return _json((await self._outlines.whole(located)).object())
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
