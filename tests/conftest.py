@@ -8,6 +8,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
+pytest_plugins = ["tests.faults.plugin"]
+
 # No deadline: the machines are noisy. Derandomised: a failure in one place is one everywhere.
 settings.register_profile("tidegate", deadline=None, derandomize=True)
 settings.load_profile("tidegate")

@@ -1,0 +1,32 @@
+"""A reconnect storm: a server that dies is found again by all of its clients, and none misses anything."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from bench.storm import storm
+
+
+@pytest.mark.fault("F31")
+@pytest.mark.rule("resume.exact", "resume.no_hole")
+@pytest.mark.parametrize(
+    ("clients", "sessions"),
+    [
+        pytest.param(200, 10),
+        pytest.param(5000, 50, marks=[pytest.mark.long, pytest.mark.timeout(300)]),
+    ],
+)
+async def test_all_clients_of_a_server_that_was_killed_come_back_and_miss_nothing(
+    clients: int, sessions: int
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        seen = await storm(clients, sessions, limit=240)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert seen.wrong == []
+    assert len(seen.caught_up) == clients
+    assert seen.attempts >= clients
