@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -196,15 +196,7 @@ async def test_two_that_send_at_once_never_have_two_runs_at_once(
     policies = {
         f"{policy}-{number}": policy for policy in ("enqueue", "reject") for number in range(5)
     }
-    first, second = ground.caller("first"), ground.caller("second", "websocket")
-    for session_id, policy in policies.items():
-        await first.create(session_id, agent="echo")
-        async with asyncio.TaskGroup() as tasks:
-            for who in (first, second, first, second):
-                tasks.create_task(
-                    who.call(session_id, "send", text=f"{who.name} {WORDS}", policy=policy)
-                )
-    logs = await ground.logs(*policies)
+    logs = await two_send_twice(ground, policies)
     for log in logs:
         events = {kind: [e["run_id"] for e in log.events if e["type"] == kind] for kind in INPUTS}
         enqueued = policies[log.session_id] == "enqueue"
@@ -232,15 +224,7 @@ async def test_two_that_interrupt_roll_back_and_steer_at_once_are_each_heard_onc
         for policy in ("interrupt", "rollback", "steer")
         for number in range(3)
     }
-    first, second = ground.caller("first"), ground.caller("second", "websocket")
-    for session_id, policy in policies.items():
-        await first.create(session_id, agent="echo")
-        async with asyncio.TaskGroup() as tasks:
-            for who in (first, second, first, second):
-                tasks.create_task(
-                    who.call(session_id, "send", text=f"{who.name} {WORDS}", policy=policy)
-                )
-    logs = await ground.logs(*policies)
+    logs = await two_send_twice(ground, policies)
     for log in logs:
         heard = [e for e in log.events if e["type"] in {"input.accepted", "input.steered"}]
         assert len({e["command_id"] for e in heard}) == len(heard) == 4
@@ -252,6 +236,19 @@ async def test_two_that_interrupt_roll_back_and_steer_at_once_are_each_heard_onc
         assert one_after_the_other(log)
     assert not [each for each in judge.history.named("send") if each.kind == "fail"]
     judge.check(logs, "I1", "I4", "I6", "I12", "I13")
+
+
+async def two_send_twice(ground: Ground, policies: Mapping[str, str]) -> list[FinalLog]:
+    """Let two callers send at once, each with its session's policy; return how the logs end."""
+    first, second = ground.caller("first"), ground.caller("second", "websocket")
+    for session_id, policy in policies.items():
+        await first.create(session_id, agent="echo")
+        async with asyncio.TaskGroup() as tasks:
+            for who in (first, second, first, second):
+                tasks.create_task(
+                    who.call(session_id, "send", text=f"{who.name} {WORDS}", policy=policy)
+                )
+    return await ground.logs(*policies)
 
 
 def one_after_the_other(log: FinalLog) -> bool:
