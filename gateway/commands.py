@@ -10,8 +10,10 @@ import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -87,6 +89,24 @@ class CancelAfter(_Asked):
     cancel_after: float = Field(ge=0, allow_inf_nan=False)
 
 
+def _kind_of_wish(wish: object) -> str | None:
+    if wish == "continue":
+        return "text"
+    return "object" if isinstance(wish, Mapping | CancelAfter) else None
+
+
+# Told apart by hand, since a union's own refusal names each way and the names of our classes.
+OnDisconnect = Annotated[
+    Annotated[Literal["continue"], Tag("text")] | Annotated[CancelAfter, Tag("object")],
+    Discriminator(
+        _kind_of_wish,
+        custom_error_type="on_disconnect",
+        custom_error_message="it is 'continue', or an object with `cancel_after` in seconds",
+    ),
+]
+"""What becomes of a run when nobody who controls its session is there."""
+
+
 class _Command(_Asked):
     id: CommandId
     session_id: SessionId
@@ -95,7 +115,7 @@ class _Command(_Asked):
 class _Beginning(_Command):
     """What lets a run begin, or go on."""
 
-    on_disconnect: Literal["continue"] | CancelAfter = "continue"
+    on_disconnect: OnDisconnect = "continue"
 
     @property
     def cancel_after(self) -> float | None:

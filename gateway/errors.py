@@ -137,8 +137,10 @@ class CursorMalformed(GatewayError):
     http_status = 400
     close_code = 4400
 
-    def __init__(self) -> None:
-        super().__init__("the cursor is neither `0`, `$` nor a cursor that this server gave")
+    def __init__(
+        self, said: str = "the cursor is neither `0`, `$` nor a cursor that this server gave"
+    ) -> None:
+        super().__init__(said)
 
 
 class CursorInvalid(GatewayError):

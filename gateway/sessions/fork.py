@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 
 from gateway.commands import Ack, Fork, digest
-from gateway.errors import CommandConflict, SessionConflict
+from gateway.errors import CommandConflict, CursorMalformed, SessionConflict
 from gateway.log.engine import Answer, Engine, NewSession, Write
 from gateway.log.position import Position
 from gateway.log.serde import dump
@@ -36,7 +36,7 @@ async def fork(engine: Engine, session: Session, command: Fork) -> Ack:
         SessionConflict: If `to` is another session.
         SessionGone: If `to`, or the session itself, was deleted.
     """
-    at = None if command.at is None else Position.parse(command.at)
+    at = _at(command)
     to = command.to or _id_of(session.state.epoch, command)
     asked = Answer(command.id, digest(command), run_id=None)
     if await engine.answer(command.session_id, command.id) is None:
@@ -49,6 +49,15 @@ async def fork(engine: Engine, session: Session, command: Fork) -> Ack:
         cursor=str(answer.position),
         forked=to,
     )
+
+
+def _at(command: Fork) -> Position | None:
+    if command.at is None:
+        return None
+    try:
+        return Position.parse(command.at)
+    except CursorMalformed as error:
+        raise CursorMalformed("`fork.at` is no cursor that this server gave") from error
 
 
 def _id_of(epoch: str, command: Fork) -> str:

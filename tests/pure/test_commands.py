@@ -80,12 +80,26 @@ def test_parts_of_text_are_joined() -> None:
         ({**SEND, "message_id": "two words"}, "message_id"),
         ({**SEND, "tools": [{"name": "x" * 65}]}, "tools.0.name"),
         ({**SEND, "tools": [{"name": "x", "strict": True}]}, "unknown field `strict`"),
+        ({**SEND, "on_disconnect": {}}, "missing field `cancel_after`"),
+        ({**SEND, "on_disconnect": {"cancel_after": 1, "x": 1}}, "unknown field `x`"),
     ],
 )
 def test_what_is_wrong_is_named(data: Any, said: str) -> None:
     with pytest.raises(CommandMalformed) as refused:
         parse_command(data)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("wish", ["stop", None, {"cancel_after": -1}, {}])
+def test_what_is_wrong_with_on_disconnect_is_said_once_and_in_words_of_the_protocol(
+    wish: object,
+) -> None:
+    with pytest.raises(CommandMalformed) as refused:
+        parse_command({**SEND, "on_disconnect": wish})
+    said = str(refused.value)
+    assert ";" not in said
+    assert "CancelAfter" not in said
+    assert "cancel_after" in said
 
 
 def test_what_is_wrong_with_a_message_is_said_in_no_words_of_ours() -> None:

@@ -243,7 +243,7 @@ async def test_a_cursor_that_cannot_be_served_is_refused_with_its_reason() -> No
         assert await reason(at, f"{epoch}.9999.{tag}") == "cursor_ahead"
         assert await reason(at, f"{epoch}.{start.seq + 1}.{tag}") == "fork"
         for malformed in ("0", "$", "yesterday"):
-            with pytest.raises(CursorMalformed):
+            with pytest.raises(CursorMalformed, match=r"^`fork\.at` is no cursor"):
                 await at.command("fork", at=malformed)
         for cursor in (str(start), (await at.events())[3]["cursor"]):
             ack = await at.command("fork", at=cursor)
