@@ -71,6 +71,8 @@ async def test_what_becomes_of_the_answer_is_chosen_beside_the_send_button(
     await expect(user.part("policy")).to_be_hidden()
     await answering(user, "waits")
     await expect(user.part("policy")).to_have_value("enqueue")
+    hint = await user.part("composer-hint").evaluate("(e) => [e.scrollWidth, e.clientWidth]")
+    assert hint[0] <= hint[1], "what the keys do is cut off"
     await user.part("policy").select_option("interrupt")
     await user.say("shorter please")
     await expect(user.messages("user").last).to_contain_text("shorter please")
