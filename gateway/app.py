@@ -219,6 +219,7 @@ async def _stop(
     runner: web.AppRunner, streams: OpenStreams, manager: SessionManager, settings: Settings
 ) -> None:
     """Stop in the order of PROTOCOL.md, rule `drain.orderly`."""
+    _LOGGER.info("the server stops", extra={"streams": streams.count})
     streams.unready()
     await asyncio.sleep(settings.drain_delay_s)
     runs, spread = _shares(settings, streams.count)
@@ -230,6 +231,7 @@ async def _stop(
             await streams.ended()
             await manager.aclose()
             await runner.cleanup()
+        _LOGGER.info("the server has stopped")
     except TimeoutError:
         _LOGGER.warning(
             "the server stopped before all was ended",

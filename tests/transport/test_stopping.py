@@ -60,7 +60,10 @@ async def test_a_stuck_client_does_not_hold_the_server(caplog: pytest.LogCapture
     assert "a client was cut" in caplog.text, "it was stuck until the end"
 
 
-async def test_a_signal_ends_it_and_the_port_is_free_again() -> None:
+async def test_a_signal_ends_it_and_the_port_is_free_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="gateway.app")
     told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(MEMORY, Registry(Puppet(play)), told.set_result))
     async with asyncio.timeout(10):
@@ -70,6 +73,7 @@ async def test_a_signal_ends_it_and_the_port_is_free_again() -> None:
         await proven_blocked(serving)
         os.kill(os.getpid(), signal.SIGTERM)
         await serving
+        assert caplog.messages == ["the server stops", "the server has stopped"]
         port = int(url.rsplit(":", 1)[1])
         async with running(Settings(engine="memory", port=port), Registry(Puppet(play))) as again:
             assert again.url == url
