@@ -35,7 +35,7 @@ async def test_a_heartbeat_renews_a_claim_from_now_on(engine: Engine, clock: Set
     assert len(await engine.orphans()) == 1
 
 
-@pytest.mark.fault("F3")
+@pytest.mark.fault("F3", holds=("I12",))
 async def test_after_a_pause_longer_than_the_lease_a_heartbeat_still_has_what_nobody_took(
     engine: Engine, clock: SetClock
 ) -> None:
@@ -45,7 +45,7 @@ async def test_after_a_pause_longer_than_the_lease_a_heartbeat_still_has_what_no
     assert list(await engine.orphans()) == []
 
 
-@pytest.mark.fault("F3", "F4")
+@pytest.mark.fault("F3", "F4", holds=("I5",))
 async def test_who_was_taken_over_gets_neither_a_heartbeat_nor_an_append(
     engine: Engine, clock: SetClock
 ) -> None:
@@ -63,7 +63,7 @@ async def test_who_was_taken_over_gets_neither_a_heartbeat_nor_an_append(
     assert (await engine.head("s")).tail.seq == 1
 
 
-@pytest.mark.fault("F4")
+@pytest.mark.fault("F4", holds=("I5",))
 @pytest.mark.parametrize(
     "old",
     [Fence("run_1", 1, "n0"), Fence("run_1", 2, "n1"), Fence("run_2", 1, "n1")],

@@ -62,7 +62,7 @@ async def test_closing_leaves_one_sound_file_and_no_log_beside_it(tmp_path: Path
     db.close()
 
 
-@pytest.mark.fault("F9")
+@pytest.mark.fault("F9", holds=("I4",))
 async def test_a_second_engine_in_this_process_is_refused_until_the_first_is_closed(
     tmp_path: Path,
 ) -> None:
@@ -234,7 +234,7 @@ async def test_the_guard_against_blocking_calls_bites(tmp_path: Path) -> None:
         _open(tmp_path / "data", "full")
 
 
-@pytest.mark.fault("F9")
+@pytest.mark.fault("F9", holds=("I4",))
 def test_another_process_is_refused_with_one_clear_line(tmp_path: Path) -> None:
     holder = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "tests.support.appender", tmp_path],

@@ -15,7 +15,7 @@ from gateway.log.engine import Orphan, Write
 from tests.support.logs import FIRST, NEW, SECOND, SetClock
 
 
-@pytest.mark.fault("F4")
+@pytest.mark.fault("F4", holds=("I5", "I12"))
 async def test_a_claim_of_an_earlier_life_of_the_store_is_void_at_once(tmp_path: Path) -> None:
     clock = SetClock()
     engine = await SqliteEngine.open(tmp_path, clock=clock)

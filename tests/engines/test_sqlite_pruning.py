@@ -132,6 +132,7 @@ async def test_the_file_does_not_grow_under_endless_use(engine: SqliteEngine) ->
     assert max(sizes[10:]) <= 1.2 * max(sizes[:10])
 
 
+@pytest.mark.fault("F10", holds=("I9",))
 async def test_the_write_ahead_log_is_emptied_as_soon_as_no_reader_is_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,6 +168,7 @@ async def test_the_write_ahead_log_is_emptied_as_soon_as_no_reader_is_in_the_way
     await engine.aclose()
 
 
+@pytest.mark.fault("F10", holds=("I9",))
 async def test_readers_that_never_rest_do_not_keep_the_write_ahead_log_growing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,24 @@ async def test_a_waiter_of_a_log_that_nobody_wrote_to_yet_is_woken(tmp_path: Pat
     assert len(done) == 5
     assert not engine._bell._waiters
     await engine.aclose()
+
+
+async def test_a_commit_between_the_look_at_the_store_and_the_wait_is_not_missed(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine._recent = Recent(sessions=0)
+    made = await make(engine, "s", b"1")
+    look = engine._readers.do
+
+    async def look_and_be_overtaken(read: Callable[[sqlite3.Connection], Any]) -> Any:
+        seen = await look(read)
+        monkeypatch.undo()
+        await add(engine, b"2")
+        return seen
+
+    monkeypatch.setattr(engine._readers, "do", look_and_be_overtaken)
+    async with asyncio.timeout(2):  # it would look again by itself only after 5 s
+        await engine.wait("s", made.tail)
 
 
 async def test_no_interleaving_loses_an_entry_when_all_is_read_from_the_file(

@@ -10,6 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -96,6 +97,9 @@ def pytest_runtest_makereport(
             row = item.config.stash[_REPORT].rows.setdefault(fault, _Row())
             row.passed += report.passed
             row.failed += report.failed
+        for mark in marks if report.passed and report.when == "call" else ():
+            for fault, invariant in product(mark.args, mark.kwargs.get("holds", ())):
+                item.config.stash[_REPORT].rows[fault].facts[invariant] += 1
     return report
 
 

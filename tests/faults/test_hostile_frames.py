@@ -61,7 +61,7 @@ async def close_code(client: Raw) -> int:
     return int(struct.unpack("!H", body[:2])[0])
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("ws.bad_input")
 @pytest.mark.parametrize("path", SOCKETS)
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_what_breaks_the_protocol_closes_the_socket_with_its_code(
         assert await close_code(client) == code
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("ws.bad_input")
 @pytest.mark.parametrize(
     "data",
@@ -159,7 +159,7 @@ async def flood(client: Raw, frames: Sequence[bytes], count: int) -> None:
         await client.writer.drain()
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("slow.isolated", "ws.bad_input")
 @pytest.mark.parametrize("name", FLOODS)
 async def test_a_flood_keeps_nobody_else_waiting(server: Server, name: str) -> None:
@@ -190,7 +190,7 @@ async def _read_all(client: Raw) -> None:
         said = said[-32:] + data
 
 
-@pytest.mark.fault("F28", "F40")
+@pytest.mark.fault("F28", "F40", holds=("I9",))
 @pytest.mark.rule("slow.cut")
 @pytest.mark.parametrize(
     ("path", "data"),

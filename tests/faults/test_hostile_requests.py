@@ -70,7 +70,7 @@ GET = b"GET /healthz HTTP/1.1\r\nHOST\r\n"
 POST = b"POST /v1/sessions HTTP/1.1\r\nHOST\r\n" + JSON
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("http.problem")
 @pytest.mark.parametrize(
     "head",
@@ -104,7 +104,7 @@ def nested(levels: int) -> bytes:
     return b'{"agent":"echo","metadata":{"a":%b%b}}' % (b"[" * levels, b"]" * levels)
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("http.problem", "http.json_only")
 @pytest.mark.parametrize(
     ("headers", "body", "status", "code"),
@@ -146,7 +146,7 @@ async def test_many_parameters_are_no_trouble(server: Server) -> None:
     assert status == 200
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("http.slow")
 @pytest.mark.parametrize("path", [b"/v1/sessions", b"/api/chat", b"/v1/chat/completions"])
 async def test_a_body_that_does_not_come_gets_408(server: Server, path: bytes) -> None:
@@ -157,7 +157,7 @@ async def test_a_body_that_does_not_come_gets_408(server: Server, path: bytes) -
             assert (await client.head())[0] == 408
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("http.slow")
 async def test_a_body_that_comes_byte_by_byte_gets_408(server: Server) -> None:
     async with raw(("127.0.0.1", server.port)) as client, asyncio.TaskGroup() as tasks:
@@ -176,7 +176,7 @@ async def drip(client: Raw, piece: bytes) -> None:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("http.slow")
 async def test_heads_that_never_end_are_closed_and_nobody_else_waits(server: Server) -> None:
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
@@ -193,7 +193,7 @@ async def test_heads_that_never_end_are_closed_and_nobody_else_waits(server: Ser
                 await client.reader.read()
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("http.slow")
 async def test_a_connection_that_is_kept_for_nothing_is_closed(server: Server) -> None:
     async with raw(("127.0.0.1", server.port)) as client:
@@ -246,7 +246,7 @@ async def test_one_stream_too_many_is_told_to_come_back_and_commands_still_work(
         assert (await client.head())[0] == 200
 
 
-@pytest.mark.fault("F40")
+@pytest.mark.fault("F40", holds=("I9",))
 @pytest.mark.rule("http.problem")
 async def test_a_body_that_goes_wrong_after_its_answer_is_no_error_of_the_server(
     server: Server,

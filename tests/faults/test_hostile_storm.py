@@ -9,7 +9,7 @@ import pytest
 from bench.storm import storm
 
 
-@pytest.mark.fault("F31")
+@pytest.mark.fault("F31", holds=("I1", "I3"))
 @pytest.mark.rule("resume.exact", "resume.no_hole")
 @pytest.mark.parametrize(
     ("clients", "sessions"),

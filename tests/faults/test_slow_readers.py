@@ -25,7 +25,7 @@ LONG = (pytest.mark.long, pytest.mark.timeout(300))
 CUT = "a client was cut because it took no bytes"
 
 
-@pytest.mark.fault("F28")
+@pytest.mark.fault("F28", holds=("I9",))
 @pytest.mark.rule("slow.isolated")
 @pytest.mark.parametrize(
     ("readers", "words", "wires", "most"),
@@ -73,7 +73,7 @@ async def _post(http: aiohttp.ClientSession, path: str, body: object) -> None:
         assert response.status < 300, await response.text()
 
 
-@pytest.mark.fault("F28")
+@pytest.mark.fault("F28", holds=("I9",))
 @pytest.mark.rule("slow.cut")
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_reader_that_stopped_reading_is_cut(server: Server, wire: str) -> None:
@@ -85,7 +85,7 @@ async def test_a_reader_that_stopped_reading_is_cut(server: Server, wire: str) -
                 await asyncio.sleep(0.02)
 
 
-@pytest.mark.fault("F28")
+@pytest.mark.fault("F28", holds=("I9",))
 @pytest.mark.rule("slow.cut", "ws.codes")
 async def test_a_socket_that_reads_again_while_it_is_cut_is_told_why(server: Server) -> None:
     cuts = sum(CUT in line for line in server.output)
@@ -107,7 +107,7 @@ async def test_a_socket_that_reads_again_while_it_is_cut_is_told_why(server: Ser
     assert said[said.index(b"the client took no bytes") - 2 :][:2] == (4008).to_bytes(2)
 
 
-@pytest.mark.fault("F28")
+@pytest.mark.fault("F28", holds=("I9",))
 @pytest.mark.rule("slow.cut", "resume.exact")
 async def test_a_reader_that_was_cut_comes_back_with_its_cursor_and_has_missed_nothing(
     server: Server,

@@ -168,14 +168,14 @@ STREAMS = (
         "gateway/transports/outlet.py",
         "                elif now - self._progress_at >= patience:\n",
         "                elif now - self._progress_at >= patience * 1000:\n",
-        ("tests/transport/test_outlet.py",),
+        ("tests/transport/test_slow_clients.py",),
     ),
     Mutant(
         "little waits in the server for a slow client",
         "gateway/transports/outlet.py",
         "        if self._held() > self._limit:\n",
         "        if self._held() > self._limit * 1000:\n",
-        ("tests/transport/test_outlet.py",),
+        ("tests/transport/test_slow_clients.py",),
     ),
     Mutant(
         "pages of other origins are refused",
@@ -262,7 +262,7 @@ RUNS = (
         "runtime/agent/plan.py",
         "    if started and (tool is None or not tool.repeatable):\n",
         "    if started and tool is None:\n",
-        ("tests/sessions/test_takeover.py", "tests/runtime/test_tool_calls.py"),
+        ("tests/sessions/test_survive_hand_over.py",),
     ),
     Mutant(
         "a run that nobody follows any more ends if it was begun so",
@@ -349,7 +349,7 @@ CLIENTS = (
         '        self._taken = Entry(seq, frame["cursor"], frame["type"], frame)\n',
         '        self._taken = Entry(seq, frame["cursor"], frame["type"], frame)\n'
         '        self.cursor = frame["cursor"]\n',
-        ("tests/client/test_vectors.py",),
+        ("tests/client/test_following.py",),
     ),
     Mutant(
         "clients come back at different times, the first time, too",

@@ -171,7 +171,7 @@ def check_said_once(follower: Follower, *texts: str) -> None:
     assert said == list(texts)
 
 
-@pytest.mark.fault("F33")
+@pytest.mark.fault("F33", holds=("I9",))
 @pytest.mark.rule("drain.orderly", "slow.isolated")
 @pytest.mark.timeout(60)
 async def test_fifty_readers_that_are_stuck_do_not_hold_a_server_that_stops(tmp_path: Path) -> None:

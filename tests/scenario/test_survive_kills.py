@@ -35,7 +35,7 @@ async def revived(server: Server) -> None:
     await server.restart()
 
 
-@pytest.mark.fault("F2")
+@pytest.mark.fault("F2", holds=("I5", "I6"))
 @pytest.mark.rule("run.taken_over", "run.one_end", "run.boundaries")
 @pytest.mark.timeout(120)
 async def test_a_kill_at_any_moment_of_a_tool_has_no_more_effects_than_the_tool_allows(
@@ -70,7 +70,7 @@ async def test_a_kill_at_any_moment_of_a_tool_has_no_more_effects_than_the_tool_
             }, "a call that is made again has the key that it had"
 
 
-@pytest.mark.fault("F5")
+@pytest.mark.fault("F5", holds=("I6", "I12"))
 @pytest.mark.rule("run.taken_over", "run.one_end")
 @pytest.mark.timeout(60)
 async def test_a_run_that_kills_every_server_is_given_up_after_three(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_a_run_that_kills_every_server_is_given_up_after_three(tmp_path: P
         assert effects(tmp_path) == ["killer asked"] * 3, "three calls of the model, and no more"
 
 
-@pytest.mark.fault("F34")
+@pytest.mark.fault("F34", holds=("I6", "I10"))
 @pytest.mark.rule("cancel.bounded", "command.ack", "run.one_end")
 @pytest.mark.timeout(60)
 async def test_an_acknowledged_cancel_ends_the_run_although_the_server_is_killed_then(

@@ -21,7 +21,7 @@ from gateway.log.upkeep import Lifetimes
 from gateway.sessions.fold import fold
 from gateway.sessions.loading import load_state
 from gateway.sessions.manager import SessionManager
-from gateway.sessions.retention import Keep, Sweeper, needed_by_runs
+from gateway.sessions.retention import DAY_MS, Keep, Sweeper, needed_by_runs
 from gateway.sessions.state import RESOLVED_KEPT, SessionState
 from gateway.sessions.stored import SNAPSHOT_EVERY, restore, store
 from runtime.events import Custom, ErrorInfo
@@ -426,3 +426,18 @@ async def test_sessions_that_nobody_uses_are_forgotten_and_say_so() -> None:
         assert [session["session_id"] for session in listed] == ["new", "working"]
         stage.endings[-1].set()
         await working.until("run.completed")
+
+
+@pytest.mark.rule("command.once")
+async def test_an_answer_is_remembered_for_a_day_and_not_for_ever() -> None:
+    clock, stage = SetClock(), Stage()
+    engine = MemoryEngine(clock=clock)
+    async with kept_short(engine, stage) as at:
+        ack = await at.command("cancel", id="stop")
+        clock.now += DAY_MS
+        await sweep(at)
+        assert await engine.answer("s", "stop") is not None
+        assert await at.command("cancel", id="stop") == ack
+        clock.now += DAY_MS
+        await sweep(at)
+        assert await engine.answer("s", "stop") is None

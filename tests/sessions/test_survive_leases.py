@@ -109,7 +109,7 @@ async def test_a_run_whose_task_died_without_a_word_goes_on_after_its_lease() ->
         assert (await at.types()).count("run.completed") == 1
 
 
-@pytest.mark.fault("F3")
+@pytest.mark.fault("F3", holds=("I5", "I12"))
 async def test_a_process_that_slept_longer_than_its_leases_goes_on_with_its_runs() -> None:
     clock = SetClock()
     engine, puppet = MemoryEngine(clock=clock), Puppet(_work_forever)
@@ -124,7 +124,7 @@ async def test_a_process_that_slept_longer_than_its_leases_goes_on_with_its_runs
         await puppet.parts[0].say("still here", "msg_1")
 
 
-@pytest.mark.fault("F3", "F4")
+@pytest.mark.fault("F3", "F4", holds=("I5", "I6"))
 async def test_a_process_that_was_taken_over_while_it_slept_can_write_nothing_more() -> None:
     async def play(part: Part) -> None:
         await part.begin(f"msg_{part.request.attempt}")
@@ -243,7 +243,7 @@ async def test_heartbeats_that_fail_are_made_up_for() -> None:
         await beaten(engine)
 
 
-@pytest.mark.fault("F34")
+@pytest.mark.fault("F34", holds=("I6", "I10"))
 @pytest.mark.rule("cancel.bounded")
 async def test_a_run_that_was_cancelled_before_its_take_over_is_not_taken_over() -> None:
     engine, puppet = Flaky(), Puppet(_work_forever)

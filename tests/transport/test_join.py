@@ -99,6 +99,7 @@ async def test_readers_for_different_reasons_share_the_snapshot_but_not_the_fram
 
 
 @pytest.mark.rule("retention.window", "reset.honest")
+@pytest.mark.fault("F25", holds=("I7",))
 async def test_cursors_at_the_trim_point_and_on_both_sides_of_it(transport: str) -> None:
     async with running_site(**SHORT) as site:
         talk = await site.talk()
@@ -122,6 +123,7 @@ async def test_cursors_at_the_trim_point_and_on_both_sides_of_it(transport: str)
 
 
 @pytest.mark.rule("retention.window", "reset.honest")
+@pytest.mark.fault("F25", holds=("I7",))
 async def test_a_replay_that_the_sweep_overtakes_ends_in_a_snapshot() -> None:
     async with running_site(**SHORT) as site:
         talk = await site.talk()
@@ -237,6 +239,7 @@ async def check_gone(site: Site) -> None:
 
 
 @pytest.mark.rule("reset.honest", "cursor.form")
+@pytest.mark.fault("F26", holds=("I2", "I7"))
 async def test_after_an_old_backup_was_put_back_every_newer_cursor_is_told(
     tmp_path: Path, transport: str
 ) -> None:
