@@ -340,6 +340,8 @@ def explain(error: ValidationError) -> str:
             problems.append(f"unknown `type`; known: {', '.join(COMMAND_TYPES)}")
         elif item["type"] == "union_tag_not_found":
             problems.append("missing field `type`")
+        elif item["type"] == "tuple_type":
+            problems.append(f"`{'.'.join(names)}`: it is a list")
         else:
             message = item["msg"].removeprefix("Value error, ")
             is_whole = names in ([], ["send"])  # other protocols have no word `send`

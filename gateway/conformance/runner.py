@@ -78,7 +78,7 @@ def _why_not(target: Target, check: Check, *, quick: bool, restart: str | None) 
     """Return why a check cannot run; empty if it can."""
     for role in check.needs:
         if role not in target.agents:
-            return f"needs an agent like `{role}`; name one with --{role} NAME"
+            return f"needs an agent like `{role}` that the server has; name it with --{role} NAME"
     if quick and check.slow:
         return "takes longer than a few seconds; run it without --quick"
     if restart is None and check.phase != "any":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.conformance.check import NotChecked, Role
-from gateway.conformance.events import ENDS, Log
+from gateway.conformance.events import ENDS, Log, shown
 from gateway.conformance.target import Target
 
 __all__ = [
@@ -124,7 +124,7 @@ async def _to_the_end(target: Target, session_id: str, run_id: object) -> Log:
         f"the end of {run_id}",
     )
     if log[-1].type == "run.failed":
-        raise NotChecked(f"the agent of {session_id} failed: {log[-1].get('error')}")
+        raise NotChecked(f"the agent of {session_id} failed: {shown(log[-1].raw)}")
     return log
 
 

@@ -106,7 +106,7 @@ async def test_what_is_missing_is_told_and_is_no_failure(server: Server) -> None
     done = await conformance(server.url, *rules, *options)
     assert done.code == 0
     assert "not checked     send.message_id" in done.out
-    assert "needs an agent like `echo`; name one with --echo NAME" in done.out
+    assert "needs an agent like `echo` that the server has; name it with --echo NAME" in done.out
     assert "holds           http.problem" in done.out
     assert "the command of --restart ended with 4" in done.out
 

@@ -82,6 +82,7 @@ def test_parts_of_text_are_joined() -> None:
         ({**SEND, "tools": [{"name": "x", "strict": True}]}, "unknown field `strict`"),
         ({**SEND, "on_disconnect": {}}, "missing field `cancel_after`"),
         ({**SEND, "on_disconnect": {"cancel_after": 1, "x": 1}}, "unknown field `x`"),
+        ({**SEND, "type": "edit_queue", "drop": "x"}, "`edit_queue.drop`: it is a list"),
     ],
 )
 def test_what_is_wrong_is_named(data: Any, said: str) -> None:

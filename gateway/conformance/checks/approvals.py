@@ -34,7 +34,7 @@ async def _decide(
         "the end of the run",
     )
     if log[-1].type == "run.failed":
-        raise NotChecked(f"the agent of {session_id} failed: {log[-1].get('error')}")
+        raise NotChecked(f"the agent of {session_id} failed: {shown(log[-1].raw)}")
     return log
 
 
