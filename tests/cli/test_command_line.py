@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -187,13 +188,14 @@ async def test_the_greeting_tells_the_address_and_how_to_stop(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_stops_the_server_quietly_with_exit_code_0(
+async def test_a_signal_stops_the_server_in_order_with_exit_code_0(
     how: signal.Signals, tmp_path: Path
 ) -> None:
     async with running_server(tmp_path, ["--engine", "memory"]) as server:
         greeting = len(server.output)
         assert await server._end(how) == 0
-        assert server.output[greeting:] == []
+        said = [json.loads(line)["event"] for line in server.output[greeting:]]
+        assert said == ["the server stops", "the server has stopped"]
 
 
 async def test_every_flag_may_come_from_the_environment(tmp_path: Path) -> None:

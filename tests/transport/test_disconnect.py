@@ -212,14 +212,22 @@ async def test_other_roles_are_refused(site: Site, path: str, role: str) -> None
 
 
 @pytest.mark.parametrize(
-    "policy",
-    ["cancel", {}, {"cancel_after": -1}, {"cancel_after": "inf"}, {"cancel_after": 1, "more": 1}],
+    ("policy", "named"),
+    [
+        ("cancel", "on_disconnect"),
+        ({}, "missing field `cancel_after`"),
+        ({"cancel_after": -1}, "on_disconnect"),
+        ({"cancel_after": "inf"}, "on_disconnect"),
+        ({"cancel_after": 1, "more": 1}, "unknown field `more`"),
+    ],
 )
 @pytest.mark.parametrize("kind", ["send", "continue"])
-async def test_other_policies_are_refused(site: Site, kind: str, policy: object) -> None:
+async def test_other_policies_are_refused(
+    site: Site, kind: str, policy: object, named: str
+) -> None:
     await site.create("s")
     body = {"type": kind, "id": "c", "on_disconnect": policy}
     body |= {"text": "hi"} if kind == "send" else {}
     async with site.http.post("/v1/sessions/s/commands", json=body) as response:
         assert response.status == 422
-        assert "on_disconnect" in (await response.json())["detail"]
+        assert named in (await response.json())["detail"]
