@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -17,6 +18,9 @@ _app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended, as shells have it."""
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -34,7 +38,10 @@ EXAMPLES = """
 
 def main() -> None:
     """Run the command line; the process ends with its exit code."""
-    _app(prog_name="tidegate")
+    try:
+        _app(prog_name="tidegate")
+    except KeyboardInterrupt:  # between two moments at which a command listens for it
+        sys.exit(INTERRUPTED)
 
 
 def _print_version(wanted: bool) -> None:

@@ -186,16 +186,17 @@ class LocalProcess:
                     await process.stdin.drain()
                 line = await process.stdout.readline()
         except TimeoutError:
-            raise self._failure(f"it was not ready after {START_SECONDS:g} s") from None
+            raise await self._failure(f"it was not ready after {START_SECONDS:g} s") from None
         try:
             answer: dict[str, str] = orjson.loads(line)
         except orjson.JSONDecodeError:
-            raise self._failure("it ended while starting") from None
+            raise await self._failure("it ended while starting") from None
         if "url" not in answer:
-            raise self._failure(answer["error"])
+            raise await self._failure(answer["error"])
         self.url = answer["url"]
 
-    def _failure(self, reason: str) -> ModelUnavailable:
+    async def _failure(self, reason: str) -> ModelUnavailable:
+        await self.aclose()  # then its log is whole
         error = ModelUnavailable(f"the local model did not start: {reason}")
         error.add_note(self._log.decode(errors="replace"))
         return error

@@ -158,7 +158,7 @@ async def test_a_connection_that_breaks_is_resumed_where_it_broke(tmp_path: Path
             code, out, told = await client.end()
         assert (code, out) == (0, ANSWER)
         assert "taken over" not in told
-        assert proxy.connections >= 4
+        assert proxy.connections >= 3  # a slow machine may have said all before the last cut
 
 
 @pytest.mark.rule("command.once")
