@@ -18,8 +18,8 @@ help: ## say what there is to make (this)
 run: $(RUN_READY) ## start the server on 127.0.0.1:8080, with its data in ./data
 	@exec $(VENV)/bin/tidegate serve
 
-test: $(TEST_READY) $(CLIENTS_READY) chromium nginx lint types js ## run all checks and tests
-	@$(PYTHON) -m pytest --numprocesses 3 --dist loadfile
+test: $(TEST_READY) $(CLIENTS_READY) chromium nginx lint types js ## run all checks and tests; JOBS=3 runs three at a time
+	@$(PYTHON) -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
 
 lint: $(TEST_READY) ## check style, formatting and the floors
 	@$(VENV)/bin/ruff check --quiet
