@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from gateway.cli import chat, conformance, run, serve
 from gateway.cli.version import version
+from runtime.cli.process import run_process
 
 __all__ = ["main"]
 
@@ -18,9 +18,6 @@ _app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C ended, as shells have it."""
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -38,10 +35,7 @@ EXAMPLES = """
 
 def main() -> None:
     """Run the command line; the process ends with its exit code."""
-    try:
-        _app(prog_name="tidegate")
-    except KeyboardInterrupt:  # between two moments at which a command listens for it
-        sys.exit(INTERRUPTED)
+    run_process(_app, "tidegate")
 
 
 def _print_version(wanted: bool) -> None:

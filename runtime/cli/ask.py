@@ -15,6 +15,7 @@ from runtime.agent import Agent
 from runtime.cli.load import LoadRefused, load_registry
 from runtime.cli.local import LocalTalk
 from runtime.cli.perform import FAILED, INTERRUPTED, REFUSED, WAITING, perform
+from runtime.cli.process import run_process
 from runtime.cli.prompt import Prompt, describe
 from runtime.cli.renderer import Renderer
 from runtime.cli.terminal import Terminal, is_terminal
@@ -35,7 +36,7 @@ _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def main() -> None:
     """Run the command; the process ends with its exit code."""
-    _app(prog_name=f"python -m {PROGRAM}")
+    run_process(_app, f"python -m {PROGRAM}")
 
 
 @_app.command()

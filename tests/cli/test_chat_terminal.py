@@ -99,6 +99,13 @@ async def test_ctrl_c_at_the_prompt_leaves() -> None:
     async with at_a_terminal(*chat()) as screen:
         await screen.until("memory> ")
         assert await screen.leave() == 130
+
+
+async def test_ctrl_c_pressed_over_and_over_until_the_very_end_is_one_ctrl_c() -> None:
+    async with at_a_terminal("gateway", "chat", "echo") as screen:
+        await screen.until("echo> ")
+        assert await screen.leave(every=0.003) == 130
+        assert "Traceback" not in screen.text
         assert "Traceback" not in screen.text
 
 

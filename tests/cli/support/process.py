@@ -133,16 +133,19 @@ class Screen:
         """Press these keys; `\\x03` is Ctrl-C, and `\\x04` Ctrl-D."""
         os.write(self._master, text.encode())
 
-    async def leave(self) -> int:
-        """Press Ctrl-C at a prompt until the process ends; return its exit code.
+    async def leave(self, *, every: float = 0.2) -> int:
+        """Press Ctrl-C at a prompt until the process has ended; return its exit code.
 
         Once is not always enough: Python forgets one that comes in the moment between the prompt
         and the waiting for keys.
+
+        Args:
+            every: Seconds between one press and the next.
         """
         ending = asyncio.create_task(self.end())
         while not ending.done():
             self.type("\x03")
-            await asyncio.wait([ending], timeout=0.2)
+            await asyncio.wait([ending], timeout=every)
         return await ending
 
     async def end(self) -> int:
