@@ -8,7 +8,9 @@
     ├── CursorMalformed           cursor_malformed      400   4400
     ├── CursorInvalid             (its reason)          410   4410   answered by `stream.reset`
     ├── EngineUnavailable         engine_unavailable    503   1013   retryable
+    │   └── EngineClosed                                              the server itself let go of it
     ├── Fenced                    fenced                409   4409   internal: the run has a new owner
+    ├── LogMoved                  log_moved             409   4409   internal: decide again
     ├── ShuttingDown              shutting_down         503   1012   retryable
     ├── SlowClient                slow_client           503   4008   retryable
     ├── SlowBody                  request_timeout       408   4408   the body did not come in time
@@ -47,9 +49,11 @@ __all__ = [
     "CommandTooLarge",
     "CursorInvalid",
     "CursorMalformed",
+    "EngineClosed",
     "EngineUnavailable",
     "Fenced",
     "GatewayError",
+    "LogMoved",
     "NotPermitted",
     "NotQueued",
     "ResetReason",
@@ -167,12 +171,30 @@ class EngineUnavailable(GatewayError):
         super().__init__(message)
 
 
+class EngineClosed(EngineUnavailable):
+    """The store was closed, because the server stops: it does not come back."""
+
+    def __init__(self) -> None:
+        super().__init__("the store is closed")
+
+
 class Fenced(GatewayError):
     """The writer no longer owns the run that it writes for; nothing was written."""
 
     code = "fenced"
     http_status = 409
     close_code = 4409
+
+
+class LogMoved(GatewayError):
+    """The log has entries that the writer did not know of when it decided; nothing was written."""
+
+    code = "log_moved"
+    http_status = 409
+    close_code = 4409
+
+    def __init__(self) -> None:
+        super().__init__("the session has changed in the meantime")
 
 
 class ShuttingDown(GatewayError):

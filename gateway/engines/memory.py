@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import attrgetter
 
+from gateway.engines.reservations import Reservations
 from gateway.engines.rules import (
     KEPT_CHECKPOINTS,
     NO_LEASE,
@@ -24,7 +25,7 @@ from gateway.engines.rules import (
     orphan,
 )
 from gateway.engines.stamps import Clock, new_epoch, new_tag, now_ms
-from gateway.errors import CursorInvalid, EngineUnavailable, SessionGone, SessionUnknown
+from gateway.errors import CursorInvalid, EngineClosed, SessionGone, SessionUnknown
 from gateway.log.bell import Bell
 from gateway.log.engine import (
     LEASE_SECONDS,
@@ -48,6 +49,9 @@ __all__ = ["MemoryEngine"]
 
 _LIFE = "memory"
 """What is in memory has one life."""
+
+_ANY = ""
+"""The one key of a bell that does not ring for anything in particular."""
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ class _Session:
             status=write.status or self.record.status,
             title=self.record.title if write.title is None else write.title,
             claim=claim_after(write, self.record.claim),
+            tail=self.head.tail,
         )
         self.lease = lease_after(write, self.lease, _LIFE, now)
         return Appended(entries, self.head.tail, answer)
@@ -111,16 +116,30 @@ class MemoryEngine:
     """Logs in lists. Everything is lost with the process.
 
     No method awaits between looking and writing, so each is atomic on the event loop.
+
+    Attributes:
+        shared: Whether several servers use it at once, in this process.
     """
 
-    def __init__(self, *, clock: Clock = now_ms) -> None:
+    def __init__(self, *, clock: Clock = now_ms, shared: bool = False) -> None:
+        """Make an empty one.
+
+        Args:
+            clock: Gives entries their time.
+            shared: Let several servers use it at once, as they do with a database.
+        """
+        self.shared = shared
         self._clock = clock
         self._sessions: dict[str, _Session] = {}
         self._gone: dict[str, int] = {}
         self._subscriptions: dict[str, dict[str, str]] = {}
         self._checkpoints: dict[str, OrderedDict[str, Checkpoint]] = {}
         self._seen: dict[str, int] = {}
+        self._present: dict[str, dict[str, int]] = {}
+        self._reservations = Reservations()
         self._bell = Bell()
+        self._orphans_bell = Bell()
+        self._clients_bell = Bell()
         self._closed = False
 
     async def append(self, write: Write) -> Appended:
@@ -197,7 +216,7 @@ class MemoryEngine:
                 held.add(session_id)
         return frozenset(held)
 
-    async def orphans(self) -> Sequence[Orphan]:
+    async def orphans(self, *, limit: int | None = None, reserve: float = 0.0) -> Sequence[Orphan]:
         self._check_open()
         now = self._clock()
         found = (
@@ -206,7 +225,25 @@ class MemoryEngine:
             )
             for id_, held in self._sessions.items()
         )
-        return [each for each in found if each is not None]
+        left = (each for each in found if each is not None)
+        return self._reservations.give(left, limit=limit, reserve=reserve, now=now)
+
+    async def wait_orphans(self) -> None:
+        if not self._closed:
+            await self._orphans_bell.wait(_ANY)
+
+    async def attend(self, session_ids: Collection[str], *, by: str, seconds: float) -> None:
+        self._check_open()
+        until = self._clock() + round(seconds * 1000)
+        for session_id in session_ids:
+            if session_id in self._sessions:
+                self._present.setdefault(session_id, {})[by] = until
+
+    async def alone(self, session_id: str, *, but: str) -> float | None:
+        self._check_open()
+        present = self._present.get(session_id, {})
+        last = max((until for by, until in present.items() if by != but), default=None)
+        return None if last is None else max(0.0, (self._clock() - last) / 1000)
 
     async def delete(self, session_id: str) -> None:
         self._check_open()
@@ -214,6 +251,7 @@ class MemoryEngine:
             return
         self._find(session_id)
         del self._sessions[session_id]
+        self._present.pop(session_id, None)
         self._gone[session_id] = self._clock()
         for sessions in self._subscriptions.values():
             sessions.pop(session_id, None)
@@ -266,14 +304,20 @@ class MemoryEngine:
         self._check_open()
         self._seen[client_id] = self._clock()
         self._subscriptions.setdefault(client_id, {})[session_id] = cursor
+        self._clients_bell.ring(client_id)
 
     async def unsubscribe(self, client_id: str, session_id: str) -> None:
         self._check_open()
         self._subscriptions.get(client_id, {}).pop(session_id, None)
+        self._clients_bell.ring(client_id)
 
     async def subscriptions(self, client_id: str) -> Mapping[str, str]:
         self._check_open()
         return dict(self._subscriptions.get(client_id, {}))
+
+    async def wait_subscriptions(self, client_id: str, known: Mapping[str, str]) -> None:
+        if not self._closed and self._subscriptions.get(client_id, {}) == known:
+            await self._clients_bell.wait(client_id)
 
     async def save_checkpoint(self, client_id: str, checkpoint: Checkpoint) -> None:
         self._check_open()
@@ -291,11 +335,12 @@ class MemoryEngine:
 
     async def aclose(self) -> None:
         self._closed = True
-        self._bell.ring_all()
+        for bell in (self._bell, self._orphans_bell, self._clients_bell):
+            bell.ring_all()
 
     def _check_open(self) -> None:
         if self._closed:
-            raise EngineUnavailable("the store is closed")
+            raise EngineClosed
 
     def _find(self, session_id: str) -> _Session:
         self._check_open()
@@ -319,6 +364,8 @@ class MemoryEngine:
         self._sessions[write.session_id] = session
         if appended.entries:
             self._bell.ring(write.session_id)
+        if session.record.status == "running" and session.record.claim is None:
+            self._orphans_bell.ring(_ANY)
         return appended
 
     def _is_new(self, session_id: str) -> bool:
@@ -344,6 +391,7 @@ def _older(times: Mapping[str, int], before: int) -> list[str]:
 
 def _new_session(write: Write, new: NewSession, now: int) -> _Session:
     """Return a session with an empty log, without a claim."""
+    start = Position(new_epoch(), 0, NO_TAG)
     return _Session(
         SessionRecord(
             session_id=write.session_id,
@@ -354,7 +402,8 @@ def _new_session(write: Write, new: NewSession, now: int) -> _Session:
             title=None,
             created_at=now,
             claim=None,
+            tail=start,
         ),
-        start=Position(new_epoch(), 0, NO_TAG),
+        start=start,
         at=now,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.errors import CommandConflict, CursorInvalid, Fenced, SessionConflict
+from gateway.errors import CommandConflict, CursorInvalid, Fenced, LogMoved, SessionConflict
 from gateway.log.engine import (
     LEASE_SECONDS,
     Answer,
@@ -68,6 +68,7 @@ def judge(write: Write, standing: Standing) -> Appended | None:
         SessionConflict: If it would create the session differently.
         CommandConflict: If its command was answered before, with another body.
         Fenced: If it has not the right to write.
+        LogMoved: If it was decided on without knowing all of the log.
     """
     remembered = standing.remembered
     if write.create is not None:
@@ -82,6 +83,8 @@ def judge(write: Write, standing: Standing) -> Appended | None:
         raise Fenced("the run has another owner by now")
     if write.claim is not None and write.fence is None and standing.claim is not None:
         raise Fenced("the session has a claim already")
+    if write.expect is not None and write.expect != standing.tail:
+        raise LogMoved
     return None
 
 

@@ -2,13 +2,13 @@
 
 `tests/contract` holds every engine to these words. Engines keep bytes; they know no event. `append`
 is the one write of a session: events, the fence and the ledger changes that must be atomic with them
-travel in one call and one transaction. After `aclose` every method but `wait` and `aclose` raises
-`EngineUnavailable`.
+travel in one call and one transaction. After `aclose` every method but those that wait and `aclose`
+raises `EngineClosed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -81,23 +81,27 @@ class Write:
         session_id: Whose log.
         bodies: The events, encoded by `gateway.log.serde`, in order; may be empty.
         create: Make the session first.
+        expect: Refuse unless the log's tail is this.
         fence: Refuse unless this claim is the session's current one.
         claim: Make this the current claim, with a lease of `LEASE_SECONDS`.
         release: Drop the current claim; together with `claim` it is a handover.
         answer: Remember this answer.
         status: The session's new status in the session list.
         title: The session's new title in the session list.
+        judged: Whether the session now has runs that end when nobody controls it: see `attend`.
     """
 
     session_id: str
     bodies: Sequence[bytes]
     create: NewSession | None = None
+    expect: Position | None = None
     fence: Fence | None = None
     claim: Fence | None = None
     release: bool = False
     answer: Answer | None = None
     status: SessionStatus | None = None
     title: str | None = None
+    judged: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session in the session list. `created_at` is in milliseconds since 1970 UTC."""
+    """A session in the session list. `created_at` is in milliseconds since 1970 UTC.
+
+    `claim` and `tail` are of one moment.
+    """
 
     session_id: str
     agent: str
@@ -138,6 +145,7 @@ class SessionRecord:
     title: str | None
     created_at: int
     claim: Fence | None
+    tail: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +154,9 @@ class Orphan:
 
     Attributes:
         claim: What the store holds; whoever takes the run over gives it as the fence.
-        why: `handed_over`: a process let go of it. `restart`: its claim is of an earlier life of the
-            store. `lease_expired`: no heartbeat came in time.
+        why: `handed_over`: it has no claim, as a process let go of it, or began it for others to
+            work on. `restart`: its claim is of an earlier life of the store. `lease_expired`: no
+            heartbeat came in time.
     """
 
     session_id: str
@@ -192,7 +201,9 @@ class Log(Protocol):
             CommandConflict: If `answer.command_id` was answered before with another digest.
             Fenced: If `fence` is not the current claim, or `claim` is given without a matching
                 `fence` while there is a current claim.
-            EngineUnavailable: If the store failed; nothing was written.
+            LogMoved: If `expect` is not the tail, and the fence is right.
+            EngineUnavailable: If the store failed; nothing was written. Where that cannot be known,
+                it was not acknowledged, and what reads the log later tells.
         """
 
     async def head(self, session_id: str) -> Head:
@@ -289,11 +300,39 @@ class Ledger(Protocol):
             lease: Seconds from now; 0 lets others take the runs over at once.
         """
 
-    async def orphans(self) -> Sequence[Orphan]:
+    async def orphans(self, *, limit: int | None = None, reserve: float = 0.0) -> Sequence[Orphan]:
         """Return the sessions with an active run on which nobody works, oldest first.
 
         Those are: with a claim whose lease is over, or that an earlier life of the store gave; and
         with the status `running` and no claim.
+
+        Args:
+            limit: At most so many; default: all.
+            reserve: Seconds for which nobody else who reserves is given them. It keeps processes
+                out of each other's way and nothing more: what counts is who appends the claim.
+        """
+
+    async def wait_orphans(self) -> None:
+        """Return when a run may have been left for others to work on.
+
+        A hint, as with `wait`: may return early, at the latest after `WAIT_LIMIT` seconds.
+        """
+
+    async def attend(self, session_ids: Collection[str], *, by: str, seconds: float) -> None:
+        """Say that a process has controllers of these sessions, for so many seconds from now.
+
+        Sessions that were never told to be `judged` may be left out.
+
+        Args:
+            session_ids: Which.
+            by: The process.
+            seconds: How long that holds unless it is said again; 0: they have just gone.
+        """
+
+    async def alone(self, session_id: str, *, but: str) -> float | None:
+        """Return for how many seconds no process but this one has had a controller of a session.
+
+        0 means that one has. None means that none ever had, or so long ago that it is forgotten.
         """
 
     async def delete(self, session_id: str) -> None:
@@ -318,6 +357,12 @@ class Ledger(Protocol):
     async def subscriptions(self, client_id: str) -> Mapping[str, str]:
         """Return a client's sessions and the cursors that it asked to start from."""
 
+    async def wait_subscriptions(self, client_id: str, known: Mapping[str, str]) -> None:
+        """Return once a client's subscriptions may differ from those known.
+
+        A hint, as with `wait`: may return early, at the latest after `WAIT_LIMIT` seconds.
+        """
+
     async def save_checkpoint(self, client_id: str, checkpoint: Checkpoint) -> None:
         """Keep a client's checkpoint; the engine keeps at least its latest 16."""
 
@@ -327,6 +372,10 @@ class Ledger(Protocol):
 
 class Engine(Log, Ledger, Upkeep, Protocol):
     """A log and its ledger, in one store that can be kept bounded."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may write to the same store at the same time."""
 
     async def aclose(self) -> None:
         """Finish what was accepted and let go of all resources. Safe to call twice."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.errors import EngineUnavailable, SessionGone, SessionUnknown
+from gateway.errors import EngineClosed, SessionGone, SessionUnknown
 from gateway.log.engine import Checkpoint, Engine, StoredSnapshot, Write
 from tests.support.logs import FIRST, NEW, SetClock, add, answer, make
 
@@ -168,6 +168,8 @@ async def test_a_closed_engine_says_so(engine: Engine) -> None:
         engine.sessions(limit=1, after=None),
         engine.heartbeat({"s": FIRST}),
         engine.orphans(),
+        engine.attend(["s"], by="a", seconds=1),
+        engine.alone("s", but="a"),
         engine.delete("s"),
         engine.answer("s", "c1"),
         engine.subscribe("tab", "s", "0"),
@@ -176,5 +178,5 @@ async def test_a_closed_engine_says_so(engine: Engine) -> None:
         engine.save_checkpoint("tab", Checkpoint("k1", {})),
         engine.load_checkpoint("tab", "k1"),
     ):
-        with pytest.raises(EngineUnavailable):
+        with pytest.raises(EngineClosed):
             await use

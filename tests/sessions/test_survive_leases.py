@@ -35,11 +35,11 @@ class Flaky(MemoryEngine):
     reads: asyncio.Event | None = None
     away: frozenset[str] = frozenset()
 
-    async def orphans(self) -> Sequence[Orphan]:
+    async def orphans(self, *, limit: int | None = None, reserve: float = 0.0) -> Sequence[Orphan]:
         self.looks += 1
         if "orphans" in self.away:
             raise EngineUnavailable
-        return self.stale or await super().orphans()
+        return self.stale or await super().orphans(limit=limit, reserve=reserve)
 
     async def heartbeat(
         self, claims: Mapping[str, Fence], *, lease: float = LEASE_SECONDS

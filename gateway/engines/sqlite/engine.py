@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Literal
 
+from gateway.engines.reservations import Reservations
 from gateway.engines.sqlite import leases, pruning, reads, snapshots, writes
 from gateway.engines.sqlite.lock import lock_directory
 from gateway.engines.sqlite.readers import Readers
 from gateway.engines.sqlite.schema import has_wal_reset_bug, open_reader, open_writer
 from gateway.engines.sqlite.writer import Writer
 from gateway.engines.stamps import Clock, new_epoch, now_ms
-from gateway.errors import EngineUnavailable
+from gateway.errors import EngineClosed
 from gateway.log.bell import Bell
 from gateway.log.engine import (
     LEASE_SECONDS,
@@ -44,11 +45,20 @@ cursors are ahead then get a reset). A crash of the process loses nothing with e
 _READERS = 2
 """Connections for reading. They serve only what has left the cache of recent entries."""
 
+_ANY = ""
+"""The one key of a bell that does not ring for anything in particular."""
+
 _logger = logging.getLogger(__name__)
 
 
 class SqliteEngine:
-    """Logs and ledger in one file, `tidegate.db` in a directory that one server may use at a time."""
+    """Logs and ledger in one file, `tidegate.db` in a directory that one server may use at a time.
+
+    Attributes:
+        shared: False: what is written is written here.
+    """
+
+    shared = False
 
     def __init__(
         self, lock: FileIO, db: sqlite3.Connection, readers: Readers, clock: Clock
@@ -59,7 +69,10 @@ class SqliteEngine:
         self._clock = clock
         self._life = new_epoch()
         self._recent = Recent()
+        self._reservations = Reservations()
         self._bell = Bell()
+        self._orphans_bell = Bell()
+        self._clients_bell = Bell()
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -89,17 +102,22 @@ class SqliteEngine:
 
     async def append(self, write: Write) -> Appended:
         self._check_open()
+        left_alone = write.claim is None and (write.release or write.status == "running")
         appended, _ = await self._writer.do(
             lambda db: writes.append(db, write, self._life, self._clock()),
-            lambda result: self._appended(write.session_id, *result),
+            lambda result: self._appended(write.session_id, *result, left_alone=left_alone),
         )
         return appended
 
-    def _appended(self, session_id: str, appended: Appended, before: Position) -> None:
+    def _appended(
+        self, session_id: str, appended: Appended, before: Position, *, left_alone: bool
+    ) -> None:
         """Make a commit known: to the cache first, then to who waits."""
         if appended.entries:
             self._recent.put(before, appended.entries)
             self._bell.ring(session_id)
+        if left_alone:
+            self._orphans_bell.ring(_ANY)
 
     async def head(self, session_id: str) -> Head:
         self._check_open()
@@ -169,9 +187,22 @@ class SqliteEngine:
             lambda db: leases.heartbeat(db, claims, self._life, self._clock(), lease), _nothing
         )
 
-    async def orphans(self) -> Sequence[Orphan]:
+    async def orphans(self, *, limit: int | None = None, reserve: float = 0.0) -> Sequence[Orphan]:
         self._check_open()
-        return await self._readers.do(lambda db: leases.orphans(db, self._life, self._clock()))
+        now = self._clock()
+        left = await self._readers.do(lambda db: leases.orphans(db, self._life, now))
+        return self._reservations.give(left, limit=limit, reserve=reserve, now=now)
+
+    async def wait_orphans(self) -> None:
+        if self._closing is None:
+            await self._orphans_bell.wait(_ANY)
+
+    async def attend(self, session_ids: Collection[str], *, by: str, seconds: float) -> None:
+        self._check_open()  # there is no other process that would ask
+
+    async def alone(self, session_id: str, *, but: str) -> float | None:
+        self._check_open()
+        return None
 
     async def delete(self, session_id: str) -> None:
         self._check_open()
@@ -218,16 +249,30 @@ class SqliteEngine:
     async def subscribe(self, client_id: str, session_id: str, cursor: str) -> None:
         self._check_open()
         await self._writer.do(
-            lambda db: writes.subscribe(db, client_id, session_id, cursor, self._clock()), _nothing
+            lambda db: writes.subscribe(db, client_id, session_id, cursor, self._clock()),
+            lambda _: self._clients_bell.ring(client_id),
         )
 
     async def unsubscribe(self, client_id: str, session_id: str) -> None:
         self._check_open()
-        await self._writer.do(lambda db: writes.unsubscribe(db, client_id, session_id), _nothing)
+        await self._writer.do(
+            lambda db: writes.unsubscribe(db, client_id, session_id),
+            lambda _: self._clients_bell.ring(client_id),
+        )
 
     async def subscriptions(self, client_id: str) -> Mapping[str, str]:
         self._check_open()
         return await self._readers.do(lambda db: reads.subscriptions(db, client_id))
+
+    async def wait_subscriptions(self, client_id: str, known: Mapping[str, str]) -> None:
+        if self._closing is not None:
+            return
+        ring = self._clients_bell.listen(client_id)
+        try:
+            if await self._readers.do(lambda db: reads.subscriptions(db, client_id)) == known:
+                await ring
+        finally:
+            self._clients_bell.leave(client_id, ring)
 
     async def save_checkpoint(self, client_id: str, checkpoint: Checkpoint) -> None:
         self._check_open()
@@ -247,7 +292,8 @@ class SqliteEngine:
         await asyncio.shield(self._closing)  # whoever is cancelled, it is finished
 
     async def _close(self) -> None:
-        self._bell.ring_all()
+        for bell in (self._bell, self._orphans_bell, self._clients_bell):
+            bell.ring_all()
         # Readers first: the last connection to close must be one that can checkpoint.
         await asyncio.to_thread(self._readers.stop)
         await asyncio.to_thread(self._writer.stop)
@@ -255,7 +301,7 @@ class SqliteEngine:
 
     def _check_open(self) -> None:
         if self._closing is not None:
-            raise EngineUnavailable("the store is closed")
+            raise EngineClosed
 
 
 def _nothing(result: object) -> None:

@@ -72,6 +72,7 @@ class SessionRow(NamedTuple):
             title=self.title,
             created_at=self.created_at,
             claim=self.claim,
+            tail=self.tail,
         )
 
 
