@@ -1,4 +1,4 @@
-"""Composition root: the one place that chooses an engine and puts the server together."""
+"""Composition root: puts the server together."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.config import Settings
-from gateway.engines.memory import MemoryEngine
-from gateway.engines.sqlite import SqliteEngine
 from gateway.errors import StartupRefused
 from gateway.frontends.table import routes as frontends
 from gateway.http.bodies import BODY_SECONDS
@@ -24,9 +22,9 @@ from gateway.http.guard import Rules, guard, share_with
 from gateway.http.page import bundled_files
 from gateway.http.problems import problems
 from gateway.http.routes import Routes
-from gateway.log.engine import Engine
 from gateway.sessions.manager import SessionManager
 from gateway.sessions.retention import DAY_MS, HOUR_MS, Keep
+from gateway.stores import open_store
 from gateway.transports.draining import OpenStreams
 from gateway.transports.services import Services
 from gateway.transports.stream import DRAIN_PATIENCE
@@ -48,6 +46,10 @@ LAST_REQUESTS_SECONDS = 1.0
 
 ENDS_SECONDS = DRAIN_PATIENCE + LAST_REQUESTS_SECONDS + 0.5
 """What is kept of `shutdown_timeout_s` for clients that are stuck, and for the last requests."""
+
+SHARED_PLACES = 256
+"""Runs at work at once in a server that shares its database, unless it is told otherwise: most of the
+time a run waits for a model, and a core writes the events of a few hundred."""
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 
@@ -89,8 +91,12 @@ def build_app(
     )
     app[BODY_SECONDS] = settings.body_timeout_s
     app.on_response_prepare.append(share_with(rules))
-    app.add_routes(Routes(services, page or {}).table())
-    app.add_routes(frontends(services))
+    routes = Routes(services, page or {})
+    if settings.role == "worker":
+        app.add_routes(routes.of_worker())
+    else:
+        app.add_routes(routes.table())
+        app.add_routes(frontends(services))
     return app
 
 
@@ -142,13 +148,16 @@ async def running(settings: Settings, registry: Registry) -> AsyncIterator[Runni
     Raises:
         StartupRefused: If it cannot start.
     """
-    engine = await _open_engine(settings)
+    engine = await open_store(settings)
     try:
         manager = SessionManager(
             engine,
             registry,
             delta_interval=settings.delta_interval_ms / 1000,
             keep=_keep(settings),
+            command_timeout=settings.command_timeout_s,
+            lease=settings.lease_s,
+            places=_places(settings, shared=engine.shared),
         )
         streams = OpenStreams()
         page = await asyncio.to_thread(bundled_files)
@@ -164,7 +173,7 @@ async def running(settings: Settings, registry: Registry) -> AsyncIterator[Runni
             # First this: a crowd that comes back must not make those runs wait.
             await manager.start()
             url = await _listen(runner, settings)
-            async with _warming(registry):
+            async with _warming(registry, settings):
                 yield Running(url, manager)
         finally:
             await _stop(runner, streams, manager, settings)
@@ -174,8 +183,11 @@ async def running(settings: Settings, registry: Registry) -> AsyncIterator[Runni
 
 
 @asynccontextmanager
-async def _warming(registry: Registry) -> AsyncIterator[None]:
+async def _warming(registry: Registry, settings: Settings) -> AsyncIterator[None]:
     """Let models get ready beside a block: loading one takes seconds, and nobody waits for it."""
+    if settings.role == "edge":
+        yield
+        return
     task = asyncio.get_running_loop().create_task(registry.start())
     try:
         yield
@@ -193,10 +205,19 @@ def _keep(settings: Settings) -> Keep:
     )
 
 
-async def _open_engine(settings: Settings) -> Engine:
-    if settings.engine == "memory":
-        return MemoryEngine()
-    return await SqliteEngine.open(settings.data, synchronous=settings.synchronous)
+def _places(settings: Settings, *, shared: bool) -> int | None:
+    """Return how many runs may be at work at once; None: no end of them.
+
+    Raises:
+        StartupRefused: If others would have to do what this server's role leaves to them.
+    """
+    if settings.role != "all" and not shared:
+        raise StartupRefused(
+            f"the role `{settings.role}` is for servers that share a database: name it with --engine"
+        )
+    if settings.role == "edge":
+        return 0
+    return settings.max_runs or (SHARED_PLACES if shared else None)
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> str:

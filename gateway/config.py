@@ -7,17 +7,19 @@ name says otherwise.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["EngineName", "LogLevel", "Settings", "Synchronous"]
+__all__ = ["LogLevel", "Role", "Settings", "Synchronous", "check_engine", "is_postgres", "place"]
 
-EngineName = Literal["sqlite", "memory"]
 Synchronous = Literal["full", "normal"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Role = Literal["all", "edge", "worker"]
 
 KIB = 1024
 
@@ -32,6 +34,62 @@ def _words(value: object) -> object:
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
+def is_postgres(engine: str) -> bool:
+    """Say whether a setting `engine` is the URL of a Postgres database."""
+    return engine.startswith(("postgresql://", "postgres://"))
+
+
+_HOSTS = re.compile(r"((\[[0-9a-fA-F:.]+\]|[^\[\]:,@]*)(:[0-9]+)?(,|$))*")
+
+
+def check_engine(value: str) -> str:
+    """Return a setting `engine`, if it is one.
+
+    Raises:
+        ValueError: If not. It says nothing of the value: there may be a password inside.
+    """
+    if value in {"sqlite", "memory"}:
+        return value
+    if not is_postgres(value):
+        raise ValueError(
+            "has to be sqlite, memory, or postgresql://user:password@host:port/database"
+        )
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise ValueError("is no URL that can be read") from None
+    beyond = parts.path + parts.query + parts.fragment
+    if "@" in beyond or parts.fragment or not _HOSTS.fullmatch(parts.netloc.rpartition("@")[2]):
+        raise ValueError(
+            "is no URL that can be read; in a password, characters like @ : / ? # % have to be written"
+            " as %40 %3A %2F %3F %23 %25"
+        )
+    return value
+
+
+def _direct(value: str | None) -> str | None:
+    if value is not None and not is_postgres(value):
+        raise ValueError("has to be postgresql://user:password@host:port/database")
+    return None if value is None else check_engine(value)
+
+
+def place(url: str) -> str:
+    """Return where a Postgres database is, `host:port/database`: all of its URL that is no secret."""
+    before, _, query = url.partition("://")[2].partition("?")
+    if "@" in query:
+        return "the database"  # that may be a part of a password
+    who, _, where = before.rpartition("@")
+    hosts, _, database = where.partition("/")
+    options = parse_qs(query)
+    hosts = hosts or options.get("host", ["localhost"])[0]
+    port = options.get("port", ["5432"])[0]
+    named = [
+        host if re.search(r":[0-9]+$", host) else f"{host}:{port}" for host in hosts.split(",")
+    ]
+    database = database or options.get("dbname", [who.partition(":")[0]])[0]
+    return unquote(f"{','.join(named)}/{database}" if database else ",".join(named))
+
+
 class Settings(BaseSettings):
     """What the server is told when it starts. Never changes afterwards."""
 
@@ -42,6 +100,7 @@ class Settings(BaseSettings):
         extra="forbid",
         populate_by_name=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     host: str = "127.0.0.1"
@@ -53,8 +112,26 @@ class Settings(BaseSettings):
     data: Path = Path("./data")
     """Directory of the SQLite engine; made if it is not there."""
 
-    engine: EngineName = "sqlite"
-    """Where logs are kept; `memory` forgets them when the server ends."""
+    engine: Annotated[str, AfterValidator(check_engine)] = Field(default="sqlite", repr=False)
+    """Where logs are kept: `sqlite`, or the URL of a Postgres database, which several servers may share;
+    `memory` forgets them when the server ends."""
+
+    engine_direct: Annotated[str | None, AfterValidator(_direct)] = Field(default=None, repr=False)
+    """Postgres: URL of the database itself, where `engine` is that of a PgBouncer."""
+
+    engine_pool: int = Field(default=8, ge=1)
+    """Postgres: how many connections a server keeps for what is short, at most. It has three more, and
+    those that append."""
+
+    engine_writers: int = Field(default=2, ge=1)
+    """Postgres: how many connections of a server append. Each does all that waits with one commit."""
+
+    engine_wait_s: float = Field(default=10.0, ge=0)
+    """Postgres: how long a server that starts tries to reach its database."""
+
+    migrate: bool = True
+    """Postgres: whether a server that starts brings an older schema up to date; `tidegate migrate` does it
+    else."""
 
     synchronous: Synchronous = "full"
     """SQLite: `full` survives power loss; `normal` is faster and may lose the last moments then."""
@@ -67,6 +144,18 @@ class Settings(BaseSettings):
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     """Key of that endpoint; set alone, it means OpenAI's own."""
+
+    lease_s: float = Field(default=20.0, ge=1)
+    """How long a run stays with a process of which nothing is heard; then another one takes it over.
+    A process is heard four times in that time."""
+
+    role: Role = "all"
+    """What a server does that shares its database with others: `edge` serves clients and leaves runs to
+    others, `worker` does runs and serves nobody, `all` does both."""
+
+    max_runs: int = Field(default=0, ge=0)
+    """Runs that are at work in this server at once; more wait, and any server with room takes what has
+    waited longest. 0: 256 where several servers share the database, and no limit where none do."""
 
     log_level: LogLevel = "info"
     """Least severe line that is logged."""
@@ -106,6 +195,10 @@ class Settings(BaseSettings):
 
     body_timeout_s: float = Field(default=30.0, gt=0)
     """How long the body of a request may take to come."""
+
+    command_timeout_s: float = Field(default=10.0, gt=0)
+    """How long a command may wait for a store that does not answer; then its client is told to send it
+    again, and gets the answer of the first one, which goes on."""
 
     idle_timeout_s: float = Field(default=75.0, gt=0)
     """A connection without a whole request for this long is closed; proxies keep theirs for 60 s."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import chat, conformance, run, serve
+from gateway.cli import chat, conformance, migrate, run, serve
 from gateway.cli.version import version
 from runtime.cli.process import run_process
 
@@ -28,6 +28,7 @@ EXAMPLES = """
   TIDEGATE_ENGINE=memory tidegate serve  each option is a variable too\n
   tidegate chat                          talk to an agent, without a server\n
   tidegate chat --url http://127.0.0.1:8080  talk to one on a server\n
+  tidegate migrate --check               is the Postgres schema up to date?\n
   tidegate run graph.py:graph --set n=3  run a graph, and see it work\n
   tidegate conformance http://127.0.0.1:8080  does a server keep the protocol?\n
 """
@@ -59,4 +60,5 @@ def _tidegate(
 _app.command(epilog=serve.EXAMPLES)(serve.serve)
 _app.command(epilog=chat.EXAMPLES)(chat.chat)
 _app.command(epilog=run.EXAMPLES)(run.run)
+_app.command(epilog=migrate.EXAMPLES)(migrate.migrate)
 _app.command(epilog=conformance.EXAMPLES)(conformance.conformance)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import typer
 from pydantic import ValidationError
 
-from gateway.config import Settings
+from gateway.config import Settings, check_engine
 from gateway.errors import StartupRefused
 from runtime.cli import load
 from runtime.cli.load import LoadRefused
 from runtime.registry import Registry
 
-__all__ = ["built_in", "load_registry", "load_settings"]
+__all__ = ["built_in", "engine_option", "load_registry", "load_settings"]
 
 
 def load_registry(
@@ -70,4 +71,16 @@ def load_settings(**flags: object) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         variable = name if name.isupper() else f"TIDEGATE_{name.upper()}"
-        raise StartupRefused(f"{variable}: {first['msg']}") from None
+        raise StartupRefused(f"{variable}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def engine_option(value: str | None) -> str | None:
+    """Return the value of an option `--engine`.
+
+    Raises:
+        typer.BadParameter: If it is none; the text has nothing of it.
+    """
+    try:
+        return None if value is None else check_engine(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -13,8 +13,8 @@ from gateway.config import LogLevel
 
 __all__ = ["configure_logging", "log_nothing"]
 
-CHATTY = ("httpx", "httpx2", "openai")
-"""Libraries that log a line for each request; heard when the level is `debug`."""
+CHATTY = ("alembic", "httpx", "httpx2", "openai")
+"""Libraries that log a line for each request, or step; heard when the level is `debug`."""
 
 
 def configure_logging(level: LogLevel) -> None:

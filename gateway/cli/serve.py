@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from gateway.cli.loading import built_in, load_registry, load_settings
+from gateway.cli.loading import built_in, engine_option, load_registry, load_settings
 from gateway.cli.logs import configure_logging
 from gateway.cli.version import version
-from gateway.config import EngineName, LogLevel, Settings
+from gateway.config import LogLevel, Role, Settings, is_postgres, place
 from gateway.errors import StartupRefused
 from runtime.registry import Registry
 
@@ -28,6 +28,7 @@ EXAMPLES = """
   tidegate serve --port 9000 --data /srv/chat\n
   tidegate serve agents:registry         what agents.py of this folder defines\n
   TIDEGATE_ENGINE=memory tidegate serve  each option is a variable too\n
+  TIDEGATE_ENGINE=postgresql://tidegate@db/chat tidegate serve\n
 """
 
 _DEFAULTS: dict[str, Any] = {name: field.default for name, field in Settings.model_fields.items()}
@@ -56,8 +57,23 @@ def serve(
         Path, typer.Option(envvar="TIDEGATE_DATA", metavar="DIR", help="Where logs are kept.")
     ] = _DEFAULTS["data"],
     engine: Annotated[
-        EngineName, typer.Option(envvar="TIDEGATE_ENGINE", help="`memory` keeps nothing.")
+        str,
+        typer.Option(
+            envvar="TIDEGATE_ENGINE",
+            callback=engine_option,
+            metavar="sqlite|memory|postgresql://…",
+            help="Where logs are kept: `memory` keeps nothing; several servers may share a "
+            "Postgres database. A password is better in the variable: others see arguments.",
+        ),
     ] = _DEFAULTS["engine"],
+    migrate: Annotated[
+        bool,
+        typer.Option(
+            "--migrate/--no-migrate",
+            envvar="TIDEGATE_MIGRATE",
+            help="Whether to bring the schema of a Postgres database up to date first.",
+        ),
+    ] = _DEFAULTS["migrate"],
     model: Annotated[
         str | None,
         typer.Option(
@@ -67,6 +83,23 @@ def serve(
             "TIDEGATE_OPENAI_BASE_URL. Without these, a small one on this machine.",
         ),
     ] = None,
+    role: Annotated[
+        Role,
+        typer.Option(
+            envvar="TIDEGATE_ROLE",
+            help="Of servers on one Postgres database, `edge` serves clients and leaves runs to "
+            "others, `worker` only does runs.",
+        ),
+    ] = _DEFAULTS["role"],
+    max_runs: Annotated[
+        int,
+        typer.Option(
+            envvar="TIDEGATE_MAX_RUNS",
+            metavar="N",
+            min=0,
+            help="Runs at work at once; more wait. 0: 256 on Postgres, else no limit.",
+        ),
+    ] = _DEFAULTS["max_runs"],
     log_level: Annotated[
         LogLevel, typer.Option(envvar="TIDEGATE_LOG_LEVEL", help="Least severe line logged.")
     ] = _DEFAULTS["log_level"],
@@ -75,7 +108,15 @@ def serve(
     configure_logging(log_level)
     try:
         settings = load_settings(
-            host=host, port=port, data=data, engine=engine, model=model, log_level=log_level
+            host=host,
+            port=port,
+            data=data,
+            engine=engine,
+            migrate=migrate,
+            model=model,
+            role=role,
+            max_runs=max_runs,
+            log_level=log_level,
         )
         _serve(settings, target)
     except StartupRefused as refused:
@@ -114,13 +155,19 @@ def _greet(url: str, settings: Settings, registry: Registry) -> None:
         "[dim](Ctrl-C to stop)[/dim]",
         soft_wrap=True,
     )
-    where = f"sqlite in {settings.data}" if settings.engine == "sqlite" else "memory"
-    console.print(f"  [dim]engine[/dim]  {escape(where)}", soft_wrap=True)
+    console.print(f"  [dim]engine[/dim]  {escape(_where(settings))}", soft_wrap=True)
     width = max(len(runnable.name) for runnable in registry)
-    for place, runnable in enumerate(registry):
+    for number, runnable in enumerate(registry):
         console.print(
-            f"  [dim]{'' if place else 'agents':6}[/dim]  [cyan]{runnable.name:{width}}[/cyan]  "
+            f"  [dim]{'' if number else 'agents':6}[/dim]  [cyan]{runnable.name:{width}}[/cyan]  "
             f"[dim]{escape(runnable.description)}[/dim]",
             no_wrap=True,
             overflow="ellipsis",
         )
+
+
+def _where(settings: Settings) -> str:
+    """Return where logs are kept, without a password."""
+    if is_postgres(settings.engine):
+        return f"postgres at {place(settings.engine)}"
+    return f"sqlite in {settings.data}" if settings.engine == "sqlite" else "memory"

@@ -223,7 +223,7 @@ class MemoryEngine:
             orphan(
                 id_, held.record.claim, held.record.status, lease=held.lease, life=_LIFE, now=now
             )
-            for id_, held in self._sessions.items()
+            for id_, held in sorted(self._sessions.items(), key=lambda each: each[1].lease.until)
         )
         left = (each for each in found if each is not None)
         return self._reservations.give(left, limit=limit, reserve=reserve, now=now)
@@ -362,6 +362,7 @@ class MemoryEngine:
                 return repeated
         appended = session.write(write, now)
         self._sessions[write.session_id] = session
+        self._reservations.end(write)
         if appended.entries:
             self._bell.ring(write.session_id)
         if session.record.status == "running" and session.record.claim is None:
@@ -392,18 +393,7 @@ def _older(times: Mapping[str, int], before: int) -> list[str]:
 def _new_session(write: Write, new: NewSession, now: int) -> _Session:
     """Return a session with an empty log, without a claim."""
     start = Position(new_epoch(), 0, NO_TAG)
-    return _Session(
-        SessionRecord(
-            session_id=write.session_id,
-            agent=new.agent,
-            metadata=new.metadata,
-            digest=new.digest,
-            status="idle",
-            title=None,
-            created_at=now,
-            claim=None,
-            tail=start,
-        ),
-        start=start,
-        at=now,
+    record = SessionRecord(
+        write.session_id, new.agent, new.metadata, new.digest, "idle", None, now, None, tail=start
     )
+    return _Session(record, start=start, at=now)

@@ -101,7 +101,7 @@ class Lease:
 
     Attributes:
         life: Which life of the store gave it; None if there is no claim.
-        until: Milliseconds since 1970 UTC.
+        until: Milliseconds since 1970 UTC; without a claim: since when nobody works on the session.
     """
 
     life: str | None
@@ -109,7 +109,7 @@ class Lease:
 
 
 NO_LEASE = Lease(None, 0)
-"""Where there is no claim."""
+"""Where there never was a claim."""
 
 
 def lease_until(now: int, seconds: float = LEASE_SECONDS) -> int:
@@ -121,7 +121,9 @@ def lease_after(write: Write, lease: Lease, life: str, now: int) -> Lease:
     """Return the lease of a session's claim after a write."""
     if write.claim is not None:
         return Lease(life, lease_until(now))
-    return NO_LEASE if write.release else lease
+    if write.release or (write.status == "running" and lease.life is None):
+        return Lease(None, now)  # since then a run may wait for somebody to work on it
+    return lease
 
 
 def orphan(

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from gateway.commands import parse_command, parse_create
-from gateway.errors import CommandMalformed
+from gateway.errors import CommandMalformed, EngineUnavailable
 from gateway.http.bodies import (
     client_id_of,
     command_body,
@@ -20,6 +20,8 @@ from gateway.http.bodies import (
     session_id_of,
 )
 from gateway.http.page import page_file
+from gateway.http.problems import problem
+from gateway.log.outage import in_time
 from gateway.log.position import parse_after
 from gateway.transports.clients import Clients
 from gateway.transports.ndjson import follow_lines, page_of_events
@@ -35,6 +37,9 @@ SESSIONS_PER_PAGE = 50
 MOST_SESSIONS = 500
 EVENTS_PER_PAGE = 100
 MOST_EVENTS = 1000
+
+PROBE_SECONDS = 0.5
+"""What the store gets to answer `/readyz`: those who ask wait for a second, as a rule."""
 
 
 def _json(body: object, *, status: int = 200) -> web.Response:
@@ -91,10 +96,16 @@ class Routes:
             web.put(subscription, self._subscribe),
             web.delete(subscription, self._unsubscribe),
             _get("/v1/ws", self._websocket),
-            _get("/healthz", self._health),
-            _get("/readyz", self._ready),
+            *self._probes(),
             *(web.get(path, self._page) for path in self._page_files),
         ]
+
+    def of_worker(self) -> list[web.RouteDef]:
+        """Return the routes of a server that serves no clients."""
+        return [*self._probes(), web.route("*", "/{path:.*}", _of_others)]
+
+    def _probes(self) -> list[web.RouteDef]:
+        return [_get("/healthz", self._health), _get("/readyz", self._ready)]
 
     async def _agents(self, request: web.Request) -> web.StreamResponse:
         return _json({"agents": self._manager.agents()})
@@ -177,11 +188,26 @@ class Routes:
         return _json({"status": "ok"})
 
     async def _ready(self, request: web.Request) -> web.StreamResponse:
+        """Say whether clients may be sent here; beside that, whether the store is away.
+
+        A store that is away is away for all nodes. Were they not ready then, a load balancer would
+        have none left, and cut all streams, which wait for the store, to send their clients nowhere.
+        """
         self._services.streams.check_ready()
+        try:
+            await in_time(PROBE_SECONDS, self._manager.engine.answer("readyz", "readyz"))
+        except EngineUnavailable:
+            return _json({"status": "ready", "store": "away"})
         return _json({"status": "ready"})
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         return page_file(self._page_files[request.path])
+
+
+async def _of_others(request: web.Request) -> web.StreamResponse:
+    """Say that a client has come to a worker."""
+    detail = "this server is a worker: it does runs, and answers /healthz and /readyz alone"
+    return problem(404, "route_unknown", detail)
 
 
 def _get(path: str, answering: Any) -> web.RouteDef:

@@ -7,6 +7,7 @@ is no timer per waiter: one coarse ticker, alive only while somebody waits, ring
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 __all__ = ["WAIT_LIMIT", "Bell"]
 
@@ -20,6 +21,10 @@ class Bell:
     def __init__(self) -> None:
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._ticker: asyncio.TimerHandle | None = None
+
+    def awaited(self) -> Collection[str]:
+        """Return the sessions for which somebody waits; a view."""
+        return self._waiters.keys()
 
     def ring(self, session_id: str) -> None:
         """Wake everybody who waits for the session now."""

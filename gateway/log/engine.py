@@ -301,10 +301,12 @@ class Ledger(Protocol):
         """
 
     async def orphans(self, *, limit: int | None = None, reserve: float = 0.0) -> Sequence[Orphan]:
-        """Return the sessions with an active run on which nobody works, oldest first.
+        """Return the sessions with an active run on which nobody works, longest waiting first.
 
         Those are: with a claim whose lease is over, or that an earlier life of the store gave; and
-        with the status `running` and no claim.
+        with the status `running` and no claim. They wait since the lease was over; without a claim,
+        since it was dropped or the status became `running`. Of those that wait equally long, the
+        oldest session is first.
 
         Args:
             limit: At most so many; default: all.

@@ -6,15 +6,23 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from gateway.errors import EngineClosed, EngineUnavailable
 from gateway.log.bell import WAIT_LIMIT
 from gateway.log.engine import Log
 from gateway.log.entry import Entry
+from gateway.log.outage import Outage
 from gateway.log.position import Position
 
-__all__ = ["Readable", "follow", "kept"]
+__all__ = ["Readable", "StoreAway", "follow", "kept"]
 
 PAGE = 1000
 """Entries that `kept` reads at a time."""
+
+
+class StoreAway(tuple[Entry, ...]):
+    """An empty batch that also says: the store is away, and nobody knows whether there is more."""
+
+    __slots__ = ()
 
 
 class Readable(Protocol):
@@ -65,6 +73,10 @@ async def follow(
     the tail itself. Each read starts at the last entry's own position, so that epoch and tag are
     checked again each time and a log that was replaced is noticed.
 
+    A store that is away is waited for, however long: then it goes on exactly where it was. Meanwhile
+    the empty batches go on too, as `StoreAway`, and there is one more of these soon after the store
+    was found away.
+
     Args:
         engine: Where the log is.
         session_id: Whose log.
@@ -77,12 +89,25 @@ async def follow(
         SessionUnknown: If there is no such session.
         SessionGone: If it was deleted, also while following.
         CursorInvalid: If the position is not in this log.
-        EngineUnavailable: If the store failed or was closed.
+        EngineClosed: If the store was closed.
     """
     loop = asyncio.get_running_loop()
     quiet_from = loop.time()
+    outage: Outage | None = None
     while True:
-        batch = await engine.read(session_id, after, limit=limit)
+        try:
+            batch = await engine.read(session_id, after, limit=limit)
+        except EngineClosed:
+            raise
+        except EngineUnavailable:
+            now = loop.time()
+            outage = outage or Outage(now, speaks_at=quiet_from + idle, idle=idle)
+            if outage.failed(now):
+                yield StoreAway()
+            await asyncio.sleep(outage.pause(loop.time()))
+            continue
+        if outage is not None:
+            quiet_from, outage = outage.speaks_at - idle, None
         left = quiet_from + idle - loop.time()
         if batch or left <= 0:
             yield batch

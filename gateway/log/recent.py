@@ -126,6 +126,11 @@ class Recent:
         window = self._windows.get(session_id)
         return None if window is None else window.tail
 
+    def start(self, session_id: str) -> int | None:
+        """Return the `seq` right before the first entry that is known here."""
+        window = self._windows.get(session_id)
+        return None if window is None else window.before.seq
+
     def trim(self, session_id: str, through: int) -> None:
         """Forget the entries up to and including `through`."""
         window = self._windows.get(session_id)

@@ -8,10 +8,12 @@ follow it and do not merely watch, and commands that are being obeyed or waited 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.commands import Role
+from gateway.errors import EngineUnavailable
+from gateway.sessions.presence import Elsewhere
 
 __all__ = ["COME_BACK_SECONDS", "Absence", "Controllers"]
 
@@ -19,16 +21,24 @@ COME_BACK_SECONDS = 5.0
 """What controllers get at least to come back after a take-over: it was the server that went away, and
 `retry:` told its clients to wait for up to 4 s."""
 
+STORE_RETRY = 1.0
+"""Seconds between attempts to end a run while the store is not available."""
+
 TIMER_PRECISION = 0.001
 """Seconds by which an event loop may call too early: uvloop counts in milliseconds."""
 
 
 class Controllers:
-    """How many control each session of one server. Counting costs no task and no timer."""
+    """How many control each session of one server. Counting costs no task and no timer.
+
+    Attributes:
+        sessions: Those that somebody controls, as it is at any time.
+    """
 
     def __init__(self, on_change: Callable[[str], None]) -> None:
         """Make it; `on_change` is told of each session that gets its first, or loses its last."""
         self._present: dict[str, int] = {}
+        self.sessions = self._present.keys()
         self._on_change = on_change
         self._stopped = False
 
@@ -61,7 +71,9 @@ class Controllers:
 class Absence:
     """For how long nobody has controlled a session, and the timer of runs that end by it.
 
-    There is a timer only while nobody is there and some run asked for it.
+    There is a timer only while nobody is there and some run asked for it. Where other nodes may have
+    controllers of the session too, nobody is there once the store says so of them as well: it is
+    asked when the timer rings, and the timer rings at every beat, so that an outage is noticed.
     """
 
     def __init__(
@@ -69,17 +81,20 @@ class Absence:
         is_attended: Callable[[], bool],
         grace: Callable[[], float | None],
         on_end: Callable[[], None],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Begin to measure.
 
         Args:
             is_attended: Tells whether anybody controls the session.
             grace: Tells after how many seconds alone the first run is to end; None: none is.
-            on_end: Called when so much time has passed.
+            on_end: Called when so much time has passed, or other nodes are to be asked.
+            elsewhere: What is known of controllers on other nodes; None where there are none.
         """
         self._is_attended = is_attended
         self._grace = grace
         self._on_end = on_end
+        self._elsewhere = elsewhere
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._least = 0.0
@@ -100,15 +115,52 @@ class Absence:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._is_attended() or (grace := self._grace()) is None:
+        grace = self._grace()
+        if self._elsewhere is not None:
+            self._elsewhere.judge(grace is not None)
+        if grace is None or self._is_attended():
             return
-        self._timer = self._loop.call_at(self._end_of(grace), self._on_end)
+        end = self._end_of(grace)
+        if self._elsewhere is not None:
+            soonest = self._loop.time() + self._elsewhere.interval
+            end = soonest if self._elsewhere.is_attended else min(end, soonest)
+        self._timer = self._loop.call_at(end, self._on_end)
+
+    async def end(self, leave: Callable[[], Awaitable[object]]) -> None:
+        """End what goes on with nobody there, as soon as the store takes it, if that is still so then.
+
+        Args:
+            leave: Has the end decided, by `has_lasted`, and written.
+        """
+        while True:
+            try:
+                if await self._is_over():
+                    await leave()
+            except (
+                EngineUnavailable
+            ):  # asked again then: what was known before an outage is not now
+                await asyncio.sleep(STORE_RETRY)
+            else:
+                break
+        self.look()  # the next one may be due
+
+    async def _is_over(self) -> bool:
+        """Whether it is time for the first run to end; other nodes are asked if that matters."""
+        if (grace := self._grace()) is None or self._is_attended():
+            return False
+        if self._elsewhere is not None:
+            await self._elsewhere.ask()
+        return self.has_lasted(grace)
 
     def has_lasted(self, grace: float) -> bool:
         """Whether nobody is there, and was not for so many seconds."""
-        if self._is_attended():
+        if self._is_attended() or (self._elsewhere is not None and self._elsewhere.is_attended):
             return False
         return self._loop.time() + TIMER_PRECISION >= self._end_of(grace)
 
     def _end_of(self, grace: float) -> float:
-        return self._since + max(grace, self._least)
+        """Return when a run ends that asked for so many seconds, if nobody comes."""
+        if self._elsewhere is None:
+            return self._since + max(grace, self._least)
+        since = max(self._since, self._elsewhere.left)
+        return max(since + max(grace, self._least), self._elsewhere.certain_from)

@@ -250,6 +250,7 @@ def _begin(
             _supersede(state, run, event.from_step)
         case RunAttemptReleased():
             run.handed_over += 1
+            run.released = event.attempt
         case RunStopRequested():
             run.stopping = event.command_id
         case RunResumed():

@@ -15,10 +15,10 @@ from gateway.errors import CommandConflict, CursorMalformed, SessionConflict
 from gateway.log.engine import Answer, Engine, NewSession, Write
 from gateway.log.position import Position
 from gateway.log.serde import dump
+from gateway.sessions.appends import title_of
 from gateway.sessions.loading import load_state
 from gateway.sessions.session import Session
 from gateway.sessions.state import SessionState, answers
-from gateway.sessions.writer import title_of
 from runtime.events import ForkedFrom, SessionCreated
 from runtime.journal import spoken_below
 from runtime.messages import Message, ToolCall

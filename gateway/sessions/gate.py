@@ -34,29 +34,41 @@ BEGINNINGS = (
 
 
 class Gate:
-    """Lets the events of a session's runs through; once it is shut, none that begins something.
+    """Lets the events of a session's runs through; unless it is open, none that begins something.
 
     Attributes:
-        waiting: What would have begun. It waits until its run is stopped.
+        waiting: What would have begun. It waits until the gate is open, or its run is stopped.
     """
 
     def __init__(self) -> None:
         self.waiting: list[Event] = []
-        self._shut = False
+        self._open = asyncio.Event()
+        self._open.set()
+        self._is_shut = False
         self._news = asyncio.Event()
 
     def shut(self) -> None:
         """Let nothing begin any more."""
-        self._shut = True
+        self._is_shut = True
+        self._open.clear()
+
+    def hold(self) -> None:
+        """Let nothing begin for now."""
+        self._open.clear()
+
+    def go_on(self) -> None:
+        """Let go on what was held, unless the gate was shut."""
+        if not self._is_shut:
+            self._open.set()
 
     async def passed(self, event: Event) -> None:
-        """Return when this may be said; never, if it begins something and the gate is shut."""
-        if not self._shut or not isinstance(event, BEGINNINGS):
+        """Return when this may be said; if it begins something, not before the gate is open."""
+        if self._open.is_set() or not isinstance(event, BEGINNINGS):
             return
         self.waiting.append(event)
         self._news.set()
         try:
-            await asyncio.get_running_loop().create_future()
+            await self._open.wait()
         finally:
             self.waiting.remove(event)
 

@@ -12,19 +12,22 @@ from weakref import WeakValueDictionary
 from gateway.codecs.native import timestamp
 from gateway.commands import Ack, CreateSession, Fork, Ping, Pong, Role, SessionCommand, digest
 from gateway.errors import AgentNotFound, RunUnknown, ShuttingDown
-from gateway.log.engine import Engine, NewSession, SessionRecord, Write
+from gateway.log.engine import LEASE_SECONDS, Engine, NewSession, SessionRecord, Write
+from gateway.log.outage import in_time
 from gateway.log.position import Position
 from gateway.log.serde import dump
+from gateway.sessions.appends import title_of
 from gateway.sessions.controllers import Controllers
 from gateway.sessions.fork import fork
 from gateway.sessions.ids import new_session_id
-from gateway.sessions.leases import HEARTBEAT_SECONDS, Leases
+from gateway.sessions.leases import BEATS_PER_LEASE, Leases
 from gateway.sessions.loading import load_state
+from gateway.sessions.presence import Presence
 from gateway.sessions.retention import Keep, Sweeper, needed_by_runs
+from gateway.sessions.room import Room
 from gateway.sessions.session import Session
 from gateway.sessions.shown import Shown
 from gateway.sessions.snapshot import RunStatus, Snapshot
-from gateway.sessions.writer import title_of
 from runtime.errors import AgentUnknown
 from runtime.events import SessionCreated
 from runtime.graph.command import END
@@ -34,6 +37,9 @@ from runtime.registry import Registry
 from runtime.runnable import Runnable
 
 __all__ = ["RunPlace", "SessionManager"]
+
+COMMAND_SECONDS = 10.0
+"""How long a command waits for a store that does not answer, before its client is told to try again."""
 
 LOADED_SESSIONS = 1024
 """Idle sessions beyond this many are dropped from memory; they are loaded again when needed."""
@@ -64,8 +70,11 @@ class SessionManager:
         registry: Registry,
         *,
         delta_interval: float = 0.02,
-        heartbeat: float = HEARTBEAT_SECONDS,
+        heartbeat: float | None = None,
+        lease: float = LEASE_SECONDS,
+        places: int | None = None,
         keep: Keep | None = None,
+        command_timeout: float = COMMAND_SECONDS,
     ) -> None:
         """Make the manager.
 
@@ -73,19 +82,32 @@ class SessionManager:
             engine: Where the logs are.
             registry: The agents that sessions may run.
             delta_interval: Seconds for which text deltas may wait to be merged.
-            heartbeat: Seconds between two heartbeats for its runs, and looks for those of others.
+            heartbeat: Seconds between two heartbeats for its runs; default: a quarter of a lease.
+            lease: Seconds for which a run stays with a process that gives no sign; as the engine's.
+            places: Runs that may be at work here at once; those that find none wait, here or for
+                another process. 0: none ever is. None: no end of them.
             keep: How much of each session is kept; default: the usual.
+            command_timeout: Seconds after which whoever waits for a command is told to try again.
         """
         self.engine = engine
+        heartbeat = heartbeat or lease / BEATS_PER_LEASE
         self._registry = registry
         self._delta_interval = delta_interval
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._alive: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._loading: dict[str, asyncio.Task[Session]] = {}
         self._at_work: set[asyncio.Task[Ack]] = set()
+        self._command_timeout = command_timeout
         self._controllers = Controllers(self._attended)
+        self._presence = Presence(engine, self._controllers.sessions, interval=heartbeat)
+        self._room = Room(places)
         self._leases = Leases(
-            engine, self._sessions, load=self._session, forget=self._forget, interval=heartbeat
+            engine,
+            self._sessions,
+            load=self._session,
+            room=self._room,
+            interval=heartbeat,
+            lease=lease,
         )
         self._sweeper = Sweeper(engine, keep or Keep(), needed=self._needed, forgotten=self._forget)
         self._closing = False
@@ -95,6 +117,7 @@ class SessionManager:
 
         One that cannot be taken over now keeps nobody from starting, and is tried again later.
         """
+        self._presence.start()
         await self._leases.start()
         self._sweeper.start()
 
@@ -106,6 +129,7 @@ class SessionManager:
         """
         self._closing = True
         self._controllers.stop()
+        self._presence.stop()
         if self._at_work:
             await asyncio.wait(self._at_work)
         await self._leases.hand_over(seconds)
@@ -114,6 +138,7 @@ class SessionManager:
         """Take no more commands, and drop what runs: others may go on with it. Safe to call twice."""
         self._closing = True
         self._controllers.stop()
+        await self._presence.aclose()
         await self._leases.aclose()
         await self._sweeper.aclose()
         if self._at_work:
@@ -153,6 +178,7 @@ class SessionManager:
             AgentNotFound: If the agent is not registered.
             SessionConflict: If the id exists with another body.
             SessionGone: If it was deleted.
+            EngineUnavailable: If the store failed, or did not answer in time.
             ShuttingDown: If the server is stopping.
         """
         self._check_open()
@@ -164,15 +190,14 @@ class SessionManager:
         history = named(asked.history)
         created = SessionCreated(agent=agent, metadata=asked.metadata, history=history or None)
         said = next((m.content for m in history if m.role == "user"), None)
-        appended = await self.engine.append(
-            Write(
-                session_id=session_id,
-                bodies=[dump(created)],
-                create=NewSession(agent, asked.metadata, digest(asked)),
-                status="idle",
-                title=None if said is None else title_of(said),
-            )
+        write = Write(
+            session_id=session_id,
+            bodies=[dump(created)],
+            create=NewSession(agent, asked.metadata, digest(asked)),
+            status="idle",
+            title=None if said is None else title_of(said),
         )
+        appended = await in_time(self._command_timeout, self.engine.append(write))
         return await self.snapshot(session_id), not appended.repeated
 
     async def sessions(self, *, limit: int, after: str | None) -> dict[str, Any]:
@@ -217,7 +242,7 @@ class SessionManager:
         task = asyncio.get_running_loop().create_task(self._obey(command))
         self._at_work.add(task)
         task.add_done_callback(self._obeyed)
-        return await asyncio.shield(task)
+        return await in_time(self._command_timeout, asyncio.shield(task))
 
     async def _obey(self, command: SessionCommand) -> Ack:
         with self.attending(command.session_id):
@@ -240,6 +265,7 @@ class SessionManager:
         return self._controllers.present(session_id, role)
 
     def _attended(self, session_id: str) -> None:
+        self._presence.changed(session_id)
         session = self._alive.get(session_id)
         if session is not None:
             session.absence.begin()
@@ -278,8 +304,8 @@ class SessionManager:
             SessionUnknown, SessionGone: If there is none.
         """
         self._check_open()
-        await self.close(session_id, "deleted")
-        await self.engine.delete(session_id)
+        await in_time(self._command_timeout, self.close(session_id, "deleted"))
+        await in_time(self._command_timeout, self.engine.delete(session_id))
         self._forget(session_id)
 
     # --- loading -------------------------------------------------------------------------------
@@ -315,6 +341,9 @@ class SessionManager:
             delta_interval=self._delta_interval,
             is_attended=lambda: session_id in self._controllers,
             keeper=loaded.keeper,
+            room=self._room,
+            on_gone=lambda: self._lost(session),
+            elsewhere=self._presence.elsewhere(session_id),
         )
         self._sessions[session_id] = self._alive[session_id] = session
         self._drop_idle()
@@ -327,6 +356,11 @@ class SessionManager:
         """Know nothing of a session any more: it was deleted, or goes on in another process."""
         self._sessions.pop(session_id, None)
         self._alive.pop(session_id, None)
+
+    def _lost(self, session: Session) -> None:
+        """Know nothing of a session that was deleted elsewhere; its id may be used again by now."""
+        if self._alive.get(session.state.session_id) is session:
+            self._forget(session.state.session_id)
 
     def _drop_idle(self) -> None:
         for session_id in list(self._sessions):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -97,13 +98,22 @@ class Sweeper:
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._keep.every)
+            await asyncio.sleep(self._pause())
             try:
                 await self.sweep()
             except EngineUnavailable:
                 logger.warning("a sweep was given up; the next one goes on", exc_info=True)
             except Exception:
                 logger.exception("a sweep failed")
+
+    def _pause(self) -> float:
+        """Return the seconds to the next sweep.
+
+        Processes that share a store sweep at different times, so that what one has done is not found
+        by the next. Two at once do no harm: what is gone cannot be dropped again.
+        """
+        every = self._keep.every
+        return every * random.uniform(0.5, 1.5) if self._engine.shared else every  # noqa: S311
 
     async def sweep(self) -> None:
         """Let go of all that is too much now.
@@ -141,8 +151,10 @@ class Sweeper:
                     await self._trim_one(excess)
                 except (SessionGone, SessionUnknown):
                     continue  # it was deleted just now
-                except CursorInvalid:
-                    logger.warning("a log has changed", extra={"session_id": excess.session_id})
+                except CursorInvalid as error:
+                    if error.reason != "trimmed":  # else another process was faster
+                        extra = {"session_id": excess.session_id}
+                        logger.warning("a log has changed", extra=extra)
             after = found[-1].session_id
 
     async def _trim_one(self, excess: Excess) -> None:

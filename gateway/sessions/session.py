@@ -20,23 +20,25 @@ from gateway.commands import (
     digest,
     explain,
 )
-from gateway.errors import AgentNotFound, CommandMalformed, EngineUnavailable, Fenced
+from gateway.errors import CommandMalformed, EngineUnavailable
 from gateway.log.engine import Answer, Engine, Fence, Orphan
 from gateway.sessions import decide
 from gateway.sessions.controllers import COME_BACK_SECONDS, Absence
 from gateway.sessions.decide import Decide, Decided, NewIds
-from gateway.sessions.gate import Gate, at_rest
+from gateway.sessions.effects import Effects, Heard
+from gateway.sessions.folded import Folded
 from gateway.sessions.ids import new_message_id, new_run_id
+from gateway.sessions.presence import Elsewhere
+from gateway.sessions.room import Room
 from gateway.sessions.shown import Show, Shown
 from gateway.sessions.snapshot import Snapshot
-from gateway.sessions.state import RunState, SessionState, nested
+from gateway.sessions.state import SessionState
 from gateway.sessions.stored import Keeper
+from gateway.sessions.working import STORE_RETRY, Work, runnable_of
 from gateway.sessions.writer import SessionWriter
-from runtime.cancel import CancelToken
 from runtime.errors import AgentUnknown, ToolsRefused
-from runtime.events import ErrorInfo, Event
+from runtime.events import ErrorInfo
 from runtime.registry import Registry
-from runtime.runnable import Runnable, RunRequest
 from runtime.streaming import checked_tools
 
 __all__ = ["Obeyed", "Session"]
@@ -45,9 +47,6 @@ Obeyed = Send | Cancel | Continue | EditQueue
 """The commands that change the session itself."""
 
 logger = logging.getLogger(__name__)
-
-STORE_RETRY = 1.0
-"""Seconds between attempts to record a run's end while the store is not available."""
 
 
 class Session:
@@ -67,6 +66,9 @@ class Session:
         delta_interval: float,
         is_attended: Callable[[], bool],
         keeper: Keeper,
+        room: Room,
+        on_gone: Callable[[], None],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Make it from its folded state.
 
@@ -78,44 +80,64 @@ class Session:
             delta_interval: Seconds for which text deltas may wait to be merged.
             is_attended: Tells whether anybody controls it.
             keeper: Says when its state is to be stored.
+            room: The places for runs in this process.
+            on_gone: Called when it turns out to be deleted.
+            elsewhere: What is known of controllers on other nodes; None where there are none.
         """
         self._engine = engine
         self._registry = registry
         self._keeper = keeper
+        self._room = room
+        self._on_gone = on_gone
         self._show = Show()
-        self._tasks: dict[Fence, asyncio.Task[None]] = {}
-        self._gate = Gate()
         self._chores: set[asyncio.Task[None]] = set()
-        self._token = CancelToken()  # of the newest run; there is one for each
+        self._is_finding_out = False
+        effects = Effects(self._changed, self._heard, self._gone, lambda: self.at_work)
+        self._folded = Folded(engine, state, claim, room=room, effects=effects)
         self._writer = SessionWriter(
             engine,
-            state,
-            claim,
+            self._folded,
             delta_interval=delta_interval,
             kind_of=self._kind_of,
-            on_change=self._changed,
+            on_doubt=self._doubt,
         )
-        self.absence = Absence(is_attended, lambda: decide.grace(self.state), self._left_alone)
+        self._work = Work(
+            engine,
+            registry,
+            self._folded,
+            self._writer,
+            room=room,
+            on_said=self._store_snapshot,  # a run may be long, and its process may die
+            on_failed=self._failed,
+        )
+        self.absence = Absence(
+            is_attended, lambda: decide.grace(self.state), self._left_alone, elsewhere
+        )
 
     @property
     def state(self) -> SessionState:
         """The fold of the log."""
-        return self._writer.state
+        return self._folded.state
 
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost if this object were dropped."""
-        return not (self._tasks or self._chores or self._writer.busy or self._writer.claim)
+        return not (self._work.busy or self._chores or self._writer.busy or self.own_claim)
 
     @property
     def claim(self) -> Fence | None:
-        """The claim of its run, as far as this process knows."""
-        return self._writer.claim
+        """The claim of its run, whoever has it, as far as this process knows."""
+        return self._folded.claim
+
+    @property
+    def own_claim(self) -> Fence | None:
+        """The claim of its run, if this process has it."""
+        return self._folded.own
 
     @property
     def at_work(self) -> bool:
         """Whether the run that has the claim is being done here."""
-        return self._writer.claim in self._tasks
+        return self._work.has_claim
 
     async def shown(self) -> Shown:
         """Return the same as `snapshot`, encoded once for all who come for it."""
@@ -161,7 +183,7 @@ class Session:
         return first
 
     def _check_agent(self, command: Send) -> None:
-        runnable = self._runnable(command.agent or self.state.agent)
+        runnable = runnable_of(self._registry, command.agent or self.state.agent)
         try:
             runnable.options_type.model_validate(command.options)
         except ValidationError as error:
@@ -172,12 +194,6 @@ class Session:
             checked_tools(runnable, command.tools)
         except ToolsRefused as error:
             raise CommandMalformed(f"tools: {error}") from error
-
-    def _runnable(self, name: str) -> Runnable:
-        try:
-            return self._registry.get(name)
-        except AgentUnknown as error:
-            raise AgentNotFound(str(error)) from error
 
     def _kind_of(self, name: str) -> Literal["agent", "graph"]:
         """Tell what a runnable is; one that is not registered any more fails as an agent."""
@@ -203,7 +219,9 @@ class Session:
 
         def decision(state: SessionState) -> Decided:
             run = state.current_run
-            if run is None or run.status != "running" or self._writer.claim != orphan.claim:
+            if run is None or run.status != "running" or self.claim != orphan.claim:
+                return Decided()
+            if self._room.free == 0:
                 return Decided()
             return decide.take_over(state, run, self._kind_of, orphan.why)
 
@@ -218,26 +236,32 @@ class Session:
         Raises:
             EngineUnavailable: If the store failed; the run is taken over as after a crash then.
         """
-        self._gate.shut()
+        self._work.shut()
+        if not (self._work.busy or self.own_claim):
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._rest()
-        await self._writer.ask(
-            lambda state: Decided() if self.claim is None else decide.hand_over(state)
-        )
+                await self._work.rest()
+        await self._writer.ask(self._letting_go)
 
-    async def _rest(self) -> None:
-        """Return when nothing is at work."""
-        while self._tasks:
-            await self._writer.settle()  # what has begun is in the state
-            if at_rest(self.state.open, self._gate.waiting):
-                return
-            await self._gate.news()
+    def _letting_go(self, state: SessionState) -> Decided:
+        return Decided() if self.own_claim is None else decide.hand_over(state)
 
-    def stop(self) -> None:
-        """Stop what is being done: somebody else has the claim."""
-        for task in self._tasks.values():
-            task.cancel()  # no wait: the fence already keeps it from writing
+    async def look(self) -> None:
+        """Learn what others have written, and do what they decided.
+
+        Raises:
+            SessionGone, SessionUnknown, EngineUnavailable: As the store says.
+        """
+        await self._writer.look()
+
+    def hold(self) -> None:
+        """Let nothing begin for now: somebody may have taken the run over."""
+        self._work.hold()
+
+    def go_on(self) -> None:
+        """Let go on what was held."""
+        self._work.go_on()
 
     async def close(self, reason: str) -> None:
         """Cancel what runs and waits, and take no more commands."""
@@ -246,103 +270,64 @@ class Session:
     async def aclose(self) -> None:
         """Let go, leaving an active run in the log as active: the next process takes it over."""
         await self._writer.aclose()
-        tasks = [*self._tasks.values(), *self._chores]
+        tasks = [*self._work.tasks, *self._chores]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
 
-    # --- runs ----------------------------------------------------------------------------------
+    # --- what happened -------------------------------------------------------------------------
 
     def _changed(self, decided: Decided, claim: Fence | None, by_run: bool) -> None:
         """Do what a committed append asks for: stop the run that ended, start the one that begins."""
         self.absence.look()
         if decided.stops is not None:
-            self._token.stop_after_step()
+            self._work.stop_after_step()
             return
         if not by_run:
-            self.stop()
+            self._work.stop()
         if decided.begins is not None and claim is not None:
-            run = self.state.runs[decided.begins]
-            self._token = CancelToken()
-            if run.stopping is not None:  # the process that was told so has died
-                self._token.stop_after_step()
-            task = asyncio.get_running_loop().create_task(self._run(run, claim))
-            self._tasks[claim] = task
-            task.add_done_callback(lambda _: self._done(claim))
+            self._work.start(claim)
         elif self.state.current is None:
             self._store_snapshot()
 
-    def _done(self, claim: Fence) -> None:
-        self._tasks.pop(claim, None)
-        self._gate.told()
+    def _heard(self, heard: Heard) -> None:
+        """Do what others have decided."""
+        if heard.news.anew is not None:
+            self._keeper = heard.news.anew.keeper
+            if self.at_work:  # what it has said is not all in the log: another attempt says it anew
+                self._chore(self._insist(self._letting_go))
+        self._work.adjust(heard)
+        self.absence.look()
 
-    async def _emit(self, claim: Fence, event: Event) -> None:
-        await self._gate.passed(event)
+    def _gone(self) -> None:
+        self._work.stop()
+        self._on_gone()
+
+    def _doubt(self) -> None:
+        """Find out whether a run has begun here, as soon as the store tells."""
+        if not self._is_finding_out:
+            self._is_finding_out = True
+            self._chore(self._find_out())
+
+    async def _find_out(self) -> None:
         try:
-            await self._writer.emit(claim, event)
+            while True:
+                await asyncio.sleep(STORE_RETRY)
+                with contextlib.suppress(EngineUnavailable):
+                    return await self._writer.look()
         finally:
-            self._gate.told()
-        self._store_snapshot()  # a run may be long, and its process may die
+            self._is_finding_out = False
 
-    async def _run(self, run: RunState, claim: Fence) -> None:
-        """Do a run, and make sure that the log says how it ended."""
-        logger.info(
-            "run started",
-            extra={
-                "session_id": self.state.session_id,
-                "run_id": run.run_id,
-                "attempt": run.attempt,
-            },
-        )
-        error: ErrorInfo
-        try:
-            runnable = self._runnable(run.agent)
-            request = self._request(run, runnable, claim)
-            await runnable.execute(request, partial(self._emit, claim))
-            error = ErrorInfo(code="no_end", message="the agent returned without ending the run")
-        except Fenced:
-            return
-        except AgentNotFound as unknown:
-            error = ErrorInfo(code=unknown.code, message=str(unknown))
-        except EngineUnavailable as failed:
-            error = ErrorInfo(code=failed.code, message=str(failed), retryable=True)
-        except Exception:
-            logger.exception("a run failed unexpectedly", extra={"run_id": run.run_id})
-            error = ErrorInfo(code="internal_error", message="the agent failed unexpectedly")
-        if self._writer.claim == claim:
-            self._chore(self._record_failure(claim, error))
-
-    def _request(self, run: RunState, runnable: Runnable, claim: Fence) -> RunRequest:
-        return RunRequest(
-            run_id=run.run_id,
-            history=self.state.history(),
-            options=runnable.options_type.model_validate(run.options),
-            attempt=run.attempt,
-            announce=False,
-            parent_run_id=run.parent_run_id,
-            turns=run.turns,
-            usage=run.usage,
-            decisions=self.state.decisions(run.run_id),
-            started=frozenset(
-                call_id
-                for call_id, tool in self.state.open.tools.items()
-                if nested(tool.path) is None
-            ),
-            timeout=run.timeout,
-            journal=tuple(run.journal),
-            cancel=self._token,
-            steered=partial(self._writer.steer, claim),
-            instructions=run.instructions,
-            tools=run.tools,
-        )
+    def _failed(self, claim: Fence, error: ErrorInfo) -> None:
+        self._chore(self._record_failure(claim, error))
 
     async def _record_failure(self, claim: Fence, error: ErrorInfo) -> None:
         """Write a run's failure into the log, as soon as the store takes it."""
 
         def decision(state: SessionState) -> Decided:
             run = state.current_run
-            if run is None or self._writer.claim != claim:
+            if run is None or self.claim != claim:
                 return Decided()
             return decide.fail(state, run, error, self._kind_of)
 
@@ -353,10 +338,12 @@ class Session:
 
     async def _leave(self) -> None:
         """End what goes on with nobody there, if that is still so when its turn comes."""
-        await self._insist(
-            partial(decide.leave, has_lasted=self.absence.has_lasted, kind_of=self._kind_of)
+        await self.absence.end(
+            partial(
+                self._writer.ask,
+                partial(decide.leave, has_lasted=self.absence.has_lasted, kind_of=self._kind_of),
+            )
         )
-        self.absence.look()  # the next one may be due
 
     async def _insist(self, decision: Decide) -> None:
         """Carry out a decision as soon as the store takes it."""

@@ -81,6 +81,7 @@ class RunState(_State):
             began.
         visits: How many messages the session had when each of these began in its superstep.
         handed_over: How many of its attempts ended in order, by a process that was to stop.
+        released: The last of these; 0 if there is none.
         segments: Where in the log its segments begin, as cursors: right before its input,
             and right before each time that it went on after a pause.
         journal: What the run has done so far, as it needs it in order to go on
@@ -93,6 +94,7 @@ class RunState(_State):
     status: RunStatus = "running"
     attempt: int = 1
     handed_over: int = 0
+    released: int = 0
     options: Mapping[str, Any] = {}
     timeout: float | None = None
     instructions: str | None = None

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 
@@ -27,10 +28,11 @@ from gateway.commands import Role
 from gateway.errors import SessionGone, SessionUnknown
 from gateway.log.engine import Checkpoint
 from gateway.log.entry import Entry
+from gateway.log.outage import outlasting
 from gateway.log.position import Position
 from gateway.transports.draining import first_error
 from gateway.transports.outlet import PIECE_BYTES, Outlet, pieces
-from gateway.transports.reading import Control, Reading, closing
+from gateway.transports.reading import HEARTBEAT, Control, Reading, closing
 from gateway.transports.services import Services
 from gateway.transports.sharing import Share
 from gateway.transports.sse import KEEPALIVE, EventStream, id_frame
@@ -66,12 +68,14 @@ class ClientWire:
         first: Returns what is sent at once.
         each_has_id: Whether each frame says where the stream stands, because a client could not
             drop what comes twice.
+        tells_outages: Whether clients are told when the store is away.
     """
 
     wire: Wire
     headers: Mapping[str, str] = field(default_factory=dict)
     first: Callable[[], bytes] = _retry
     each_has_id: bool = False
+    tells_outages: bool = True
 
 
 def _control(control: Control) -> bytes:
@@ -90,10 +94,11 @@ class ClientStream:
         request: web.Request,
         services: Services,
         client_id: str,
-        wire: ClientWire = NATIVE,
-        stood: Whereabouts | None = None,
+        begin: Callable[[Mapping[str, str]], Mapping[str, Subscription]],
         *,
-        role: Role = "controller",
+        wire: ClientWire,
+        stood: Whereabouts,
+        role: Role,
     ) -> None:
         """Make the stream.
 
@@ -101,11 +106,11 @@ class ClientStream:
             request: The request that it answers.
             services: The server's parts.
             client_id: Whose stream.
+            begin: Tells from where each session is read that the client has when the stream begins.
             wire: What it looks like.
             stood: Where the client's last stream stood.
             role: Whether the client controls its sessions or only watches.
         """
-        stood = stood or Whereabouts()
         self._look = wire
         self._wire = wire.wire
         self._request = request
@@ -118,7 +123,8 @@ class ClientStream:
         self._outlet: Outlet | None = None
         self._turn = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
-        self._changed: dict[str, Subscription | None] = {}
+        self._begin: Callable[[Mapping[str, str]], Mapping[str, Subscription]] | None = begin
+        self._carried: dict[str, Subscription] = {}  # as it was asked for, or as it began
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._behind: set[str] = set()  # sessions that have not caught up yet
         self._reached: dict[str, Subscription] = {}
@@ -126,14 +132,12 @@ class ClientStream:
         self._since: dict[str, Subscription] = dict(stood.moved)
         self._unnamed = False
         self._since_checkpoint = 0
+        self._heartbeat_at = 0.0
         self._moved = asyncio.Event()
         self._urgent = asyncio.Event()
 
-    async def run(self, wanted: Mapping[str, Subscription]) -> web.StreamResponse:
-        """Stream until the client goes away or the server stops.
-
-        Args:
-            wanted: The sessions to begin with; what `add` and `remove` said before stands.
+    async def run(self) -> web.StreamResponse:
+        """Stream what it was told to carry, until the client goes away or the server stops.
 
         Raises:
             ShuttingDown: If the server is stopping, before anything was sent.
@@ -144,31 +148,55 @@ class ClientStream:
             with first_error():
                 async with asyncio.TaskGroup() as tasks:
                     self._tasks = tasks
-                    for session_id, subscription in {**wanted, **self._changed}.items():
-                        if subscription is not None:
-                            self.add(session_id, subscription)
+                    for session_id, subscription in self._carried.items():
+                        self._add(session_id, subscription)
                     tasks.create_task(self._checkpoints())
                     tasks.create_task(self._keepalives())
         return self._response
 
-    def add(self, session_id: str, subscription: Subscription) -> None:
+    def take(self, kept: Mapping[str, str]) -> None:
+        """Carry what the ledger has, from now on. What is taken off is not sent any more after this.
+
+        Args:
+            kept: The client's sessions, and how it asked for each: who asks again, starts anew.
+        """
+        if self._begin is not None:
+            self._carried, self._begin = dict(self._begin(kept)), None
+            return
+        wanted = {session_id: Subscription.parse(text) for session_id, text in kept.items()}
+        for session_id in [name for name in self._carried if name not in wanted]:
+            del self._carried[session_id]
+            self._remove(session_id)
+        for session_id, subscription in wanted.items():
+            known = self._carried.get(session_id)
+            if known is None or known.generation != subscription.generation:
+                self._carried[session_id] = subscription
+                self._add(session_id, subscription)
+
+    def _add(self, session_id: str, subscription: Subscription) -> None:
         """Read a session from now on, from where the subscription says."""
         if self._tasks is None:
-            self._changed[session_id] = subscription
-            return
+            return  # `run` does, when it begins
         self._stop(session_id)
         self._behind.add(session_id)
         self._reached[session_id] = subscription
         task = self._tasks.create_task(self._follow(session_id, subscription))
         self._followers[session_id] = task
 
-    def remove(self, session_id: str) -> None:
-        """Stop reading a session: after this, nothing of it is sent any more."""
-        if self._tasks is None:
-            self._changed[session_id] = None
-            return
+    def _remove(self, session_id: str) -> None:
+        """Stop reading a session. One that is gone altogether was deleted: the client is told so."""
+        follower = self._followers.get(session_id)
+        was_open = follower is not None and not follower.done()
         self._stop(session_id)
         self._since.pop(session_id, None)
+        if was_open and self._tasks is not None:
+            self._tasks.create_task(self._tell_if_deleted(session_id))
+
+    async def _tell_if_deleted(self, session_id: str) -> None:
+        try:
+            await outlasting(lambda: self._engine.session(session_id))
+        except (SessionGone, SessionUnknown):
+            await self._control(closing("deleted", session_id=session_id), session_id, "")
 
     def _stop(self, session_id: str) -> None:
         self._behind.discard(session_id)
@@ -183,7 +211,9 @@ class ClientStream:
 
     async def _read(self, session_id: str, subscription: Subscription) -> None:
         try:
-            reading = await Reading.open(self._services, session_id, subscription.after)
+            reading = await outlasting(
+                lambda: Reading.open(self._services, session_id, subscription.after)
+            )
         except (SessionGone, SessionUnknown):
             await self._control(closing("deleted", session_id=session_id), session_id, "")
             return
@@ -196,7 +226,9 @@ class ClientStream:
         try:
             async with aclosing(reading.steps(idle=idle, share=share)) as steps:
                 async for step in steps:
-                    if isinstance(step, Control):
+                    if step is HEARTBEAT:
+                        await self._heartbeat()
+                    elif isinstance(step, Control):
                         await self._control(step, session_id, generation)
                     elif step and self._look.each_has_id:
                         await self._named_events(step, generation)
@@ -221,6 +253,14 @@ class ClientStream:
             await self._write(name)
             name = b""
         await self._write(name + framed if name else framed)
+
+    async def _heartbeat(self) -> None:
+        """Say that the store is away, once for all sessions."""
+        now = asyncio.get_running_loop().time()
+        if self._look.tells_outages and now >= self._heartbeat_at:
+            self._heartbeat_at = now + self._services.settings.keepalive_s / 2
+            await self._ready()
+            await self._write(HEARTBEAT.framed(self._wire.control))
 
     async def _events(self, entries: Sequence[Entry]) -> None:
         """Say events, as many with one write as fit."""
@@ -284,7 +324,8 @@ class ClientStream:
             reached = dict(self._reached)
             checkpoint_id = f"ckp_{secrets.token_hex(8)}"
             cursors = {session_id: str(place) for session_id, place in reached.items()}
-            await self._engine.save_checkpoint(self._client_id, Checkpoint(checkpoint_id, cursors))
+            checkpoint = Checkpoint(checkpoint_id, cursors)
+            await outlasting(partial(self._engine.save_checkpoint, self._client_id, checkpoint))
             self._checkpoint_id = checkpoint_id
             moved = self._since.items()
             self._since = {sid: place for sid, place in moved if reached.get(sid) != place}

@@ -1,8 +1,9 @@
-"""Clients: what each listens to, kept in the ledger, and its streams that are open here."""
+"""Clients: what each listens to, kept in the ledger, and its streams that are open on this node."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -29,11 +30,13 @@ class Clients:
     async def subscribe(self, client_id: str, session_id: str, after: After) -> None:
         """Put a session on a client's streams, open ones included; again: from `after` anew.
 
-        "Only what comes next" means from this moment, also for a stream that opens later.
+        "Only what comes next" means from this moment, also for a stream that opens later. Streams
+        that are open here carry it when this returns, those on other nodes soon after.
 
         Raises:
             SessionUnknown, SessionGone: If there is no such session.
             TooManySubscriptions: If the client has as many as it may have.
+            EngineUnavailable: If the store failed.
         """
         head = await self._engine.head(session_id)
         known = await self._engine.subscriptions(client_id)
@@ -43,17 +46,19 @@ class Clients:
         start = head.tail if after == ONLY_NEW else after
         wanted = Subscription(start, secrets.token_hex(4))
         await self._engine.subscribe(client_id, session_id, str(wanted))
-        for stream in self._listeners.of(client_id):
-            stream.add(session_id, wanted)
+        await self._listeners.changed(client_id)
 
     async def unsubscribe(self, client_id: str, session_id: str) -> None:
-        """Take a session off a client's streams. Doing it twice is not an error."""
+        """Take a session off a client's streams. Doing it twice is not an error.
+
+        Raises:
+            EngineUnavailable: If the store failed.
+        """
         await self._engine.unsubscribe(client_id, session_id)
-        for stream in self._listeners.of(client_id):
-            stream.remove(session_id)
+        await self._listeners.changed(client_id)
 
     async def describe(self, client_id: str) -> dict[str, Any]:
-        """Return a client's sessions, from where each was asked for, and its open streams."""
+        """Return a client's sessions, from where each was asked for, and how many streams it has here."""
         kept = await self._engine.subscriptions(client_id)
         wanted = {sid: Subscription.parse(text).after for sid, text in kept.items()}
         return {
@@ -61,7 +66,7 @@ class Clients:
             "subscriptions": {
                 sid: None if after is None else str(after) for sid, after in wanted.items()
             },
-            "streams": len(self._listeners.of(client_id)),
+            "streams": self._listeners.count(client_id),
         }
 
     async def stream(
@@ -84,6 +89,7 @@ class Clients:
 
         Raises:
             CursorMalformed: If the last event id is none that a client stream gave.
+            EngineUnavailable: If the store fails before the stream begins.
             ShuttingDown: If the server is stopping.
         """
         stood = Whereabouts.parse(last_event_id)
@@ -93,9 +99,12 @@ class Clients:
         if checkpoint is not None:  # the client's latest, until it has read a newer one
             await self._engine.save_checkpoint(client_id, checkpoint)
         forgotten = stood.checkpoint_id is not None and checkpoint is None
-        stream = ClientStream(request, self._services, client_id, wire, stood, role=role)
-        with self._listeners.listening(client_id, stream):
-            kept = await self._engine.subscriptions(client_id)
-            return await stream.run(
-                starts(kept, checkpoint, forgotten=forgotten, moved=stood.moved)
-            )
+
+        def begin(kept: Mapping[str, str]) -> Mapping[str, Subscription]:
+            return starts(kept, checkpoint, forgotten=forgotten, moved=stood.moved)
+
+        stream = ClientStream(
+            request, self._services, client_id, begin, wire=wire, stood=stood, role=role
+        )
+        async with self._listeners.listening(self._engine, client_id, stream):
+            return await stream.run()

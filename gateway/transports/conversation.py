@@ -10,7 +10,13 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from gateway.codecs.native import json_line, websocket_frame, websocket_text
 from gateway.commands import Ack, Ping, SessionCommand
-from gateway.errors import CommandMalformed, GatewayError, SlowClient, TooManySubscriptions
+from gateway.errors import (
+    CommandMalformed,
+    EngineClosed,
+    GatewayError,
+    SlowClient,
+    TooManySubscriptions,
+)
 from gateway.log.position import After, parse_after
 from gateway.transports.hearing import hear
 from gateway.transports.messages import (
@@ -25,7 +31,7 @@ from gateway.transports.messages import (
     refusal,
 )
 from gateway.transports.outlet import Outlet, pieces
-from gateway.transports.reading import Control, Reading, closing
+from gateway.transports.reading import HEARTBEAT, Control, Reading, closing
 from gateway.transports.services import Services
 from gateway.transports.sharing import Share
 from gateway.transports.stream import retry_ms
@@ -75,6 +81,7 @@ class Conversation:
         self._tasks = tasks
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
+        self._heartbeat_at = 0.0
         self._obeying: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(COMMANDS_AT_ONCE)
 
@@ -180,7 +187,7 @@ class Conversation:
             await self._acknowledge(message.id, session_id, cursor)
         try:
             await self._deliver(reading)
-        except SlowClient:
+        except (EngineClosed, SlowClient):
             raise
         except GatewayError as error:
             _LOGGER.warning("a subscription ended", exc_info=error)
@@ -196,7 +203,9 @@ class Conversation:
                 reading.steps(idle=self._settings.keepalive_s, share=share)
             ) as steps:
                 async for step in steps:
-                    if isinstance(step, Control):
+                    if step is HEARTBEAT:
+                        await self._heartbeat()
+                    elif isinstance(step, Control):
                         await self._control(step)
                     elif step:
                         for piece in pieces([entry.encoded(websocket_frame) for entry in step]):
@@ -213,6 +222,13 @@ class Conversation:
     async def _control(self, control: Control) -> None:
         await self._outlet.ready()
         self._outlet.write(control.framed(_json, websocket_text))
+
+    async def _heartbeat(self) -> None:
+        """Say that the store is away, once for all sessions."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._heartbeat_at:
+            self._heartbeat_at = now + self._settings.keepalive_s / 2
+            await self._control(HEARTBEAT)
 
     async def _send(self, text: bytes) -> None:
         await self._outlet.ready()

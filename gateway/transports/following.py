@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import TypeVar
 
 import orjson
 
 from gateway.commands import Ack
-from gateway.errors import RunUnknown
+from gateway.errors import EngineClosed, EngineUnavailable, RunUnknown
 from gateway.log.entry import Entry
 from gateway.log.follow import follow
+from gateway.log.outage import in_time, outlasting
 from gateway.log.position import Position
 from gateway.sessions.manager import RunPlace
 from gateway.transports.reading import BATCH_ENTRIES
 from gateway.transports.services import Services
 
-__all__ = ["ENDS", "follow_run", "is_end", "run_of"]
+__all__ = ["ENDS", "check_readable", "despite_outage", "follow_run", "is_end", "run_of"]
+
+_Answer = TypeVar("_Answer")
 
 ENDS = frozenset({"run.completed", "run.failed", "run.cancelled", "run.interrupted"})
 """The types of the events after which a run says nothing, or nothing until a human answered."""
@@ -61,7 +65,7 @@ async def follow_run(
     Raises:
         SessionGone: If the session is deleted.
         CursorInvalid: If `after` is not in the log any more.
-        EngineUnavailable: If the store failed.
+        EngineClosed: If the store was closed; one that is away is waited for.
     """
     loop = asyncio.get_running_loop()
     quiet = services.settings.keepalive_s / 2 if idle is None else idle
@@ -94,17 +98,48 @@ async def follow_run(
                     return
 
 
+async def check_readable(services: Services, session_id: str, start: Position) -> None:
+    """Check that a log can be read from somewhere, before a stream says that all is well.
+
+    A store that is away has nothing against it: the stream waits for it.
+
+    Raises:
+        SessionUnknown, SessionGone: If there is no such session.
+        CursorInvalid: If the position is not in the log any more.
+        EngineClosed: If the store was closed.
+    """
+    try:
+        await services.manager.engine.read(session_id, start, limit=1)
+    except EngineClosed:
+        raise
+    except EngineUnavailable:
+        return
+
+
+async def despite_outage(services: Services, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Return what the store answers about a command that was obeyed, also if it is away for a moment.
+
+    A client that heard of a failure now might send the command again, under another id.
+
+    Raises:
+        EngineUnavailable: If it is away for longer than a command may wait.
+        GatewayError: What else it answers with.
+    """
+    return await in_time(services.settings.command_timeout_s, outlasting(ask))
+
+
 async def run_of(services: Services, ack: Ack) -> RunPlace:
     """Return the run that a command was about, with the segment that the command began as the last.
 
     Raises:
         SessionUnknown, SessionGone: If the session is not there any more.
         RunUnknown: If the command was about no run.
+        EngineUnavailable: If the store is away for longer than a command may wait.
     """
     at = Position.parse(ack.cursor)
     run_id = ack.run_id or ""
     try:
-        place = await services.manager.run(ack.session_id, run_id)
+        place = await despite_outage(services, lambda: services.manager.run(ack.session_id, run_id))
     except RunUnknown:
         if not run_id:
             raise

@@ -16,7 +16,7 @@ from gateway.codecs.framing import Style, line, sse
 from gateway.log.entry import Entry
 from gateway.log.position import Position
 from gateway.sessions.manager import RunPlace
-from gateway.transports.following import follow_run
+from gateway.transports.following import check_readable, follow_run
 from gateway.transports.ndjson import line_stream
 from gateway.transports.outlet import Outlet, pieces
 from gateway.transports.reading import Control
@@ -99,7 +99,7 @@ async def stream_run(
     """
     start = place.segments[-1] if after is None else after
     reader = _Reader(look)
-    await services.manager.engine.read(place.session_id, start, limit=1)  # or say so in time
+    await check_readable(services, place.session_id, start)
     return await _stream(request, services, place, look, reader=reader, start=start)
 
 

@@ -1,7 +1,8 @@
 """A reader's way through one session's log: how it begins, goes on after a reset, and ends.
 
 All transports that stream use this; what they add is framing. A reading yields *steps*: batches of
-entries (an empty one when nothing came for a while) and control objects.
+entries (an empty one when nothing came for a while) and control objects. While the store is away it
+yields `HEARTBEAT` now and then, and goes on exactly where it was when the store is back.
 
     after            begins with
     ─────            ───────────
@@ -13,22 +14,30 @@ entries (an empty one when nothing came for a while) and control objects.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.codecs.native import json_line
-from gateway.errors import CursorInvalid, ResetReason, SessionGone
+from gateway.errors import (
+    CursorInvalid,
+    EngineClosed,
+    EngineUnavailable,
+    ResetReason,
+    SessionGone,
+)
 from gateway.log.entry import Entry
-from gateway.log.follow import follow
+from gateway.log.follow import StoreAway, follow
+from gateway.log.outage import Outage
 from gateway.log.position import FROM_START, ONLY_NEW, After, Position
 from gateway.sessions.shown import Shown
 from gateway.transports.crowd import Crowd
 from gateway.transports.services import Services
 from gateway.transports.sharing import Share
 
-__all__ = ["BATCH_ENTRIES", "Control", "Reading", "Step", "closing"]
+__all__ = ["BATCH_ENTRIES", "HEARTBEAT", "Control", "Reading", "Step", "closing"]
 
 BATCH_ENTRIES = 64
 """A reader that stops reading holds a batch: some 64 KiB of text deltas with their frames."""
@@ -79,6 +88,9 @@ class Control:
 
 Step = Control | Sequence[Entry]
 
+HEARTBEAT = Control({"type": "stream.heartbeat", "reason": EngineUnavailable.code})
+"""Says that the server is there and its store is not; of the connection, not of one session."""
+
 
 def closing(reason: str, *, session_id: str | None = None, retry_ms: int | None = None) -> Control:
     """Return the object that ends a stream, or one session of it.
@@ -126,6 +138,7 @@ class Reading:
         self.tail = tail
         self.ended = closed and start == tail
         """Whether the session is closed and the reader has seen all of it."""
+        self._from = tail
         self._target: Position | None = tail  # None once it is reached
 
     @classmethod
@@ -135,20 +148,20 @@ class Reading:
         Raises:
             SessionUnknown: If there is no such session.
             SessionGone: If it was deleted.
+            EngineUnavailable: If the store failed.
         """
-        async with services.admission.finding:
-            record = await services.manager.engine.session(session_id)
-            head = await services.manager.engine.head(session_id)
+        engine = services.manager.engine
         start: Position | None
-        if after == FROM_START:
-            start = head.start
-        elif after == ONLY_NEW:
-            start = head.tail
-        else:
-            start = after
-        return cls(
-            services, session_id, start=start, tail=head.tail, closed=record.status == "closed"
-        )
+        async with services.admission.finding:
+            record = await engine.session(session_id)
+            if after == FROM_START:  # only then it is worth a second question
+                start = (await engine.head(session_id)).start
+            elif after == ONLY_NEW:
+                start = record.tail
+            else:
+                start = after
+        closed = record.status == "closed"
+        return cls(services, session_id, start=start, tail=record.tail, closed=closed)
 
     # One generator, not one inside another: each layer would cost every reader of every event.
     async def steps(self, *, idle: float, share: Share | None = None) -> AsyncGenerator[Step]:  # noqa: C901 - see above
@@ -162,22 +175,22 @@ class Reading:
                 the turn on.
 
         Raises:
-            EngineUnavailable: If the store failed.
+            EngineClosed: If the store was closed.
         """
         crowd = self._crowds.join(self._session_id)
         position = self.start
         reason: ResetReason | Literal["joined"] = "joined"
         try:
             while True:
-                controls, position, at_end = await self._begin(position, reason, share)
-                for control in controls:
-                    yield control
-                if at_end:
+                async with aclosing(self._beginning(position, reason, idle, share)) as beginning:
+                    async for control in beginning:
+                        yield control
+                if self.ended:
                     break
                 try:
-                    async with aclosing(self._batches(position, idle, share)) as batches:
+                    async with aclosing(self._batches(idle, share)) as batches:
                         async for batch in batches:
-                            yield batch
+                            yield HEARTBEAT if isinstance(batch, StoreAway) else batch
                             controls, at_end = await self._after(batch, crowd)
                             for control in controls:
                                 yield control
@@ -194,30 +207,53 @@ class Reading:
         finally:
             self._crowds.leave(self._session_id)
 
-    def _batches(
-        self, position: Position, idle: float, share: Share | None
-    ) -> AsyncGenerator[Sequence[Entry]]:
+    def _batches(self, idle: float, share: Share | None) -> AsyncGenerator[Sequence[Entry]]:
         log = share or self._engine
-        return follow(log, self._session_id, position, limit=BATCH_ENTRIES, idle=idle)
+        return follow(log, self._session_id, self._from, limit=BATCH_ENTRIES, idle=idle)
 
-    async def _begin(
-        self, position: Position | None, reason: str, share: Share | None
-    ) -> tuple[Sequence[Control], Position, bool]:
-        """Return what comes before the first batch, where that starts, and whether it is the end."""
-        controls = []
-        at_end = self.ended
+    async def _beginning(
+        self, position: Position | None, reason: str, idle: float, share: Share | None
+    ) -> AsyncGenerator[Control]:
+        """Yield what comes before the first batch, and find out where that starts."""
         if position is None:
+            shown: Shown | None = None
+            async with aclosing(self._snapshots(idle, share)) as snapshots:
+                async for shown in snapshots:
+                    if shown is None:
+                        yield HEARTBEAT
+            assert shown is not None  # noqa: S101 - the last one is
+            position = shown.position
+            yield self._reset(reason, shown)
+            self.ended = shown.closed
+            self._target = position if self._target is not None else None
+        self._from = position
+        if position == self._target:
+            yield self._caught_up(position)
+
+    async def _snapshots(self, idle: float, share: Share | None) -> AsyncGenerator[Shown | None]:
+        """Yield the session as it is; before that, now and then while the store is away, None."""
+        loop = asyncio.get_running_loop()
+        speaks_at = loop.time() + idle
+        outage: Outage | None = None
+        while True:
             if share is not None:
                 await share.take()
-            async with self._finding:
-                shown = await self._manager.shown(self._session_id)
-            position = shown.position
-            controls.append(self._reset(reason, shown))
-            at_end = shown.closed
-            self._target = position if self._target is not None else None
-        if position == self._target:
-            controls.append(self._caught_up(position))
-        return controls, position, at_end
+            try:
+                async with self._finding:
+                    shown = await self._manager.shown(self._session_id)
+            except EngineClosed:
+                raise
+            except EngineUnavailable:
+                now = loop.time()
+                outage = outage or Outage(now, speaks_at=speaks_at, idle=idle)
+                if outage.failed(now):
+                    yield None
+                if share is not None:
+                    share.give()
+                await asyncio.sleep(outage.pause(loop.time()))
+            else:
+                yield shown
+                return
 
     async def _after(self, batch: Sequence[Entry], crowd: Crowd) -> tuple[Sequence[Control], bool]:
         """Return what comes after a batch, and whether that is the end; rest if the crowd does."""

@@ -13,7 +13,7 @@ from gateway.codecs.native import event_json
 from gateway.commands import Ack, Send
 from gateway.log.entry import Entry
 from gateway.log.position import Position
-from gateway.transports.following import follow_run, run_of
+from gateway.transports.following import check_readable, follow_run, run_of
 from gateway.transports.ndjson import stream_lines
 from gateway.transports.negotiate import EVENT_STREAM, NDJSON
 from gateway.transports.services import Services
@@ -56,7 +56,7 @@ async def _answer(
     assert isinstance(ack, Ack)  # noqa: S101 - only a ping gets a pong
     position = Position.parse(ack.cursor)
     # A command that is repeated may point at what was trimmed: say so before a stream begins.
-    await services.manager.engine.read(command.session_id, position, limit=1)
+    await check_readable(services, command.session_id, position)
     place = await run_of(services, ack)
     steps = follow_run(services, place, after=position, idle=services.settings.keepalive_s)
     if media_type == EVENT_STREAM:

@@ -61,9 +61,12 @@ class Share:
             GatewayError: What the log raises.
         """
         await self.take()
-        entries = await self._log.read(session_id, after, limit=limit)
-        if not entries:
-            self.give()
+        entries: Sequence[Entry] = ()
+        try:
+            entries = await self._log.read(session_id, after, limit=limit)
+        finally:
+            if not entries:  # also where the store is away: others on this connection have a turn
+                self.give()
         return entries
 
     async def wait(self, session_id: str, after: Position) -> None:

@@ -109,7 +109,7 @@ async def http_stream(
 ) -> AsyncIterator[Outlet]:
     """Run a block that streams a response, and end the response in the right way.
 
-    The end of the block ends the response. When the server stops, or the store fails, the client
+    The end of the block ends the response. When the server stops, or the store was closed, the client
     is told so with `stream.closing`. A client that takes nothing is cut.
 
     Args:

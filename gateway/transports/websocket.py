@@ -7,7 +7,7 @@ else talks on a WebSocket.
     ────────────                     ──────────
     the client closed                the client's
     the server stops                 1012   come back with your cursors
-    the store failed                 1013   the same, later
+    the store was closed             1013   the same, later
     the server is full               1013   the same, later
     the client takes no bytes        4008   the same; cut if even that cannot be sent
     a message over the size limit    1009

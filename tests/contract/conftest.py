@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from gateway.engines.memory import MemoryEngine
+from gateway.engines.postgres.engine import PostgresEngine
 from gateway.engines.sqlite import SqliteEngine
 from gateway.log.engine import Engine
 from tests.support.logs import SetClock
+from tests.support.postgres import empty_database
 
 
 @asynccontextmanager
@@ -28,9 +30,17 @@ async def sqlite(directory: Path, clock: SetClock) -> AsyncIterator[Engine]:
     await engine.aclose()
 
 
+@asynccontextmanager
+async def postgres(directory: Path, clock: SetClock) -> AsyncIterator[Engine]:
+    engine = await PostgresEngine.open(await empty_database(), clock=clock)
+    yield engine
+    await engine.aclose()
+
+
 ENGINES: dict[str, Callable[[Path, SetClock], AbstractAsyncContextManager[Engine]]] = {
     "memory": memory,
     "sqlite": sqlite,
+    "postgres": postgres,
 }
 
 

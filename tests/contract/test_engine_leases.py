@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import Fenced
-from gateway.log.engine import LEASE_SECONDS, Engine, Fence, Orphan, Write
+from gateway.log.engine import LEASE_SECONDS, Engine, Fence, Orphan, SessionStatus, Write
 from tests.support.logs import FIRST, NEW, SECOND, SetClock, add, make
 
 LEASE = round(LEASE_SECONDS * 1000)
@@ -109,23 +109,31 @@ async def test_a_run_that_was_released_is_an_orphan_at_once_until_it_is_claimed(
 
 @pytest.mark.parametrize("status", ["idle", "interrupted", "closed"])
 async def test_a_session_whose_run_is_not_at_work_has_no_orphan(
-    engine: Engine, clock: SetClock, status: str
+    engine: Engine, clock: SetClock, status: SessionStatus
 ) -> None:
     await claim(engine)
-    await engine.append(Write("s", (), fence=FIRST, release=True, status=status))  # type: ignore[arg-type]
+    await engine.append(Write("s", (), fence=FIRST, release=True, status=status))
     clock.now += LEASE
     assert list(await engine.orphans()) == []
 
 
-async def test_orphans_come_oldest_first_whatever_made_them_so(
+async def test_orphans_come_longest_waiting_first_whatever_made_them_so(
     engine: Engine, clock: SetClock
 ) -> None:
-    for name in "dacb":
+    for name in "dacbe":
         await claim(engine, name)
-    await engine.append(Write("a", (), fence=FIRST, release=True))
+    await engine.append(Write("e", (), fence=FIRST, release=True))
     await engine.append(Write("b", (), fence=FIRST, release=True, status="idle"))
     clock.now += LEASE
-    assert [orphan.session_id for orphan in await engine.orphans()] == ["d", "a", "c"]
+    await engine.heartbeat({"d": FIRST}, lease=0.001)
+    clock.now += 1
+    await engine.append(Write("a", (), fence=FIRST, release=True))
+    await engine.append(Write("e", [b"said"]))
+    clock.now += 1
+    await engine.append(Write("b", (), status="running"))
+    assert [orphan.session_id for orphan in await engine.orphans()] == ["e", "c", "d", "a", "b"]
+    await engine.append(Write("e", (), status="running"))
+    assert [orphan.session_id for orphan in await engine.orphans()] == ["c", "d", "a", "b", "e"]
 
 
 async def test_an_append_of_the_run_does_not_stand_for_a_heartbeat(

@@ -92,6 +92,11 @@ async def test_a_reservation_ends_when_the_run_is_taken_over(
     await engine.append(Write("s", (), fence=FIRST, claim=SECOND))
     await engine.append(Write("s", (), fence=SECOND, release=True))
     assert list(await engine.orphans(limit=1, reserve=3600)) == [Orphan("s", None, "handed_over")]
+    assert not await engine.orphans(limit=1, reserve=3600)
+    await engine.append(Write("s", (), claim=FIRST))
+    await engine.append(Write("s", (), fence=FIRST, release=True, status="idle"))
+    await engine.append(Write("s", (), status="running"))
+    assert len(await engine.orphans(limit=1, reserve=3600)) == 1
 
 
 async def test_a_run_that_is_let_go_of_or_begun_for_others_wakes_who_looks_for_work(

@@ -26,7 +26,7 @@ from tests.support.raw import Raw, host_of, raw
 
 __all__ = ["Answer", "Endless", "Place", "Staged", "ask", "begin", "serving", "without_ids"]
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class Place:

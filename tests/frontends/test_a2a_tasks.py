@@ -23,7 +23,7 @@ from tests.support.puppet import Part, Puppet
 @asynccontextmanager
 async def services_with(play: Puppet) -> AsyncIterator[Services]:
     manager = SessionManager(MemoryEngine(), Registry(play), delta_interval=0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         yield Services(manager, Settings(engine="memory"))
         await manager.aclose()
 

@@ -321,7 +321,7 @@ async def test_a_run_goes_on_without_its_client_unless_it_is_to_end_with_it(acce
         await place.until(session_id, "run.completed")
         async with raw(place.address) as client:
             client_ask(client, place, "/agents/endless?on_disconnect=cancel", accept)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await model.called.wait()
         async with asyncio.timeout(1):
             await model.stopped.wait()
@@ -413,7 +413,7 @@ async def test_stock_curl_shows_the_trace_as_it_happens() -> None:
         )
         assert process.stdout is not None
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 begun = await process.stdout.readuntil(b'event: agent_start\ndata: {"step":"plan"}')
                 assert begun.startswith(b": connected\n\nevent: flow_step_start\n")
                 first.set()

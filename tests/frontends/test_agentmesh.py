@@ -29,7 +29,7 @@ from runtime.scope import write
 from tests.support.chat_site import ChatSite, chat_site
 from tests.support.raw import Raw, host_of, raw
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 WHERE = "/api/graph/stream"
 LINES = {"Accept": "application/x-ndjson"}
 STATUS = Key("status", "")

@@ -19,7 +19,7 @@ from gateway.transports.subscriptions import Subscription, Whereabouts, starts
 from tests.support.raw import Raw, host_of, raw
 from tests.support.site import Site, Talk, running_site
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 @pytest.fixture

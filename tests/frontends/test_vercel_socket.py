@@ -67,7 +67,7 @@ async def test_abort_stops_the_run_and_the_other_chats_go_on() -> None:
         await stopped.do("send", text="on and on", body={"agent": "endless"})
         await stopped.until(text="Hel")
         await stopped.do("stop")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await model.stopped.wait()
         await place.until("x", "run.cancelled")
         assert (await stopped.settled())["status"] == "ready"
@@ -143,7 +143,7 @@ class Socket:
         await self.send(type="send", requestId=request_id, messages=[message], **frame)
 
     async def frame(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             frame: dict[str, Any] = await self.socket.receive_json()
         return frame
 
@@ -364,7 +364,7 @@ async def test_a_client_that_reads_nothing_is_cut_and_its_run_goes_on(
         socket.transport.pause_reading()
         staged.let(*range(200))
         assert (await place.until("chat", "run.completed")).type == "run.completed"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "a client was cut" not in caplog.text:  # noqa: ASYNC110 - only the log tells
                 await asyncio.sleep(0.02)
         socket.transport.abort()

@@ -46,6 +46,7 @@ def test_what_was_put_is_read_from_any_place_as_the_same_objects() -> None:
             mine is theirs for mine, theirs in zip(page, entries[seq : seq + 4], strict=True)
         )
     assert recent.tail("s") == entries[-1].position
+    assert recent.start("s") == 0
 
 
 def test_what_is_not_known_is_left_to_the_store() -> None:
@@ -53,6 +54,7 @@ def test_what_is_not_known_is_left_to_the_store() -> None:
     recent.put(before(entries[4:]), entries[4:])
     assert recent.read("other", START, 1) is None
     assert recent.tail("other") is None
+    assert recent.start("other") is None
     assert recent.read("s", entries[2].position, 1) is None
     assert recent.read("s", START, 1) is None
     for wrong in (
@@ -117,6 +119,7 @@ def test_what_a_trim_dropped_is_left_to_the_store_and_the_rest_is_not() -> None:
     assert recent.read("s", START, 1) is None
     assert recent.read("s", entries[2].position, 1) is None
     assert recent.read("s", entries[3].position, 10) == entries[4:]
+    assert recent.start("s") == 4
     others = log(5, "other")
     recent.put(START, others[:4])  # there is room for these now, and for no more
     recent.trim("nobody", 1)

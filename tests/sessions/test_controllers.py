@@ -253,8 +253,11 @@ async def test_a_command_that_is_being_obeyed_counts(clock: Clock) -> None:
         await stage.engine.waiting.wait()
         there.close()
         await clock.passes(31)
+        with pytest.raises(EngineUnavailable):  # it is told to ask again; the command goes on
+            await sending
         stage.engine.open.set()
-        await sending
+        await at.until("input.queued")
+        await settled()
         await clock.passes(29)
         assert await ends(at) == []
         await clock.passes(2)

@@ -40,7 +40,7 @@ class Scene:
         return "trees"
 
     async def until_in_tool(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.in_tool.wait()
 
 

@@ -23,7 +23,7 @@ from tests.support.puppet import Part, Puppet
 from tests.support.sessions import Desk, desk
 from tests.support.waiting import proven_blocked
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """What runs get in tests that see them come to rest long before."""
 
 

@@ -24,7 +24,7 @@ from tests.support.puppet import Part, Puppet
 
 __all__ = ["Cast", "asked", "events_in", "kinds", "node", "pay", "scenes"]
 
-LIMIT = 40.0
+LIMIT = 60.0
 
 
 @tool

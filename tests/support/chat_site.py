@@ -126,7 +126,7 @@ class ChatSite:
         """Wait for an event of a type in a session, and return it."""
         engine = self.manager.engine
         head = await engine.head(session_id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for batch in follow(engine, session_id, head.start):
                 for entry in batch:
                     event: dict[str, Any] = orjson.loads(event_json(entry))

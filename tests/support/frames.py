@@ -25,11 +25,6 @@ def frame(data: bytes, kind: int = TEXT, *, last: bool = True, reserved: int = 0
     return struct.pack("!BBQ", first, 0x80 | 127, len(data)) + bytes(4) + data
 
 
-def close_frame(code: int) -> bytes:
-    """Return how the server's frame that closes begins, whatever the reason."""
-    return struct.pack("!H", code)
-
-
 async def upgrade(client: Raw, address: tuple[str, int], path: str = "/v1/ws") -> None:
     """Open a WebSocket on a connection, and read what the server says first."""
     client.ask(path, **host_of(address), **UPGRADE)

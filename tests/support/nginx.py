@@ -1,4 +1,4 @@
-"""A real nginx in front of a server, with its defaults: `proxy_pass`, and nothing else."""
+"""A real nginx in front of servers: with its defaults and nothing else, or with a configuration."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-__all__ = ["NGINX", "UPGRADE", "nginx_before"]
+__all__ = ["NGINX", "UPGRADE", "nginx_before", "nginx_with"]
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 """Where it is; None if it is not installed."""
@@ -24,22 +24,16 @@ UPGRADE = """
 """
 """What a WebSocket needs beside `proxy_pass`."""
 
-# One process, files of its own: for running beside other tests. None of this is about proxying.
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+"""What nginx keeps temporary files of, each in a place that was fixed when it was built."""
+
 CONFIGURATION = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 256; }}
 http {{
   access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
   server {{
-    listen 127.0.0.1:{port};
+    listen 80;
     location / {{
       proxy_pass {upstream};
       {directives}
@@ -58,13 +52,38 @@ async def nginx_before(upstream: str, folder: Path, directives: str = "") -> Asy
         folder: For its files; of no use to anybody else.
         directives: Beside `proxy_pass`.
     """
+    configuration = CONFIGURATION.format(upstream=upstream, directives=directives)
+    async with nginx_with(configuration, folder) as url:
+        yield url
+
+
+@asynccontextmanager
+async def nginx_with(
+    configuration: str, folder: Path, changes: Mapping[str, str] | None = None
+) -> AsyncIterator[str]:
+    """Run nginx with a whole configuration for the length of a block, and give its address.
+
+    One process with files of its own, for running beside other tests, on a free port of the loopback.
+
+    Args:
+        configuration: What `nginx.conf` says; it listens on port 80.
+        folder: For its files; of no use to anybody else.
+        changes: What to say in place of some of its words; each has to be there.
+    """
     assert NGINX is not None, "nginx is not installed: `make test` does it"
     port = _free_port()
-    configuration = folder / "nginx.conf"
-    configuration.write_text(
-        CONFIGURATION.format(folder=folder, port=port, upstream=upstream, directives=directives)
-    )
-    arguments = ("-p", str(folder), "-c", str(configuration), "-e", "stderr")
+    temporary = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
+    for words, others in {
+        "listen 80;": f"listen 127.0.0.1:{port};",
+        "http {": f"http {{\n{temporary}",
+        **(changes or {}),
+    }.items():
+        assert words in configuration, words
+        configuration = configuration.replace(words, others)
+    file = folder / "nginx.conf"
+    file.write_text(configuration)
+    alone = f"daemon off; master_process off; pid {folder}/nginx.pid;"
+    arguments = ("-p", str(folder), "-c", str(file), "-e", "stderr", "-g", alone)
     process = await asyncio.create_subprocess_exec(NGINX, *arguments)
     try:
         async with asyncio.timeout(START_LIMIT):

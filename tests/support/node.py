@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ["CLIENTS", "node_command", "told_by"]
 
 CLIENTS = Path(__file__).parents[1] / "clients"
-LIMIT = 40.0
+LIMIT = 60.0
 _INSTALLED = CLIENTS / "node_modules" / ".package-lock.json"
 
 

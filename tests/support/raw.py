@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class Raw:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class StreamEnded(Exception):

@@ -15,8 +15,8 @@ from typing import Self
 
 import aiohttp
 
-START_LIMIT = 20.0
-STOP_LIMIT = 15.0
+START_LIMIT = 40.0
+STOP_LIMIT = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -151,13 +151,12 @@ async def running_server(
 
     Args:
         data: Its data directory.
-        arguments: For `tidegate serve`.
+        arguments: For `tidegate serve`; without agents, it has the built-in ones.
         environment: Settings.
         real_model: Whether `assistant` has the local model. Loading it takes a core for a second,
-            so tests that do not talk to it give the agent an address where nobody answers.
+            so tests that do not talk to it have the built-in agents without a model.
     """
-    settings = dict(environment or {})
-    if not real_model:
-        settings.setdefault("TIDEGATE_OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    async with Server(data, arguments, settings) as server:
+    named = bool(arguments) and not arguments[0].startswith("-")
+    agents = [] if named or real_model else ["tests.support.builtins:registry"]
+    async with Server(data, [*agents, *arguments], environment or {}) as server:
         yield server

@@ -19,6 +19,9 @@ from gateway.sessions.manager import SessionManager
 from runtime.registry import Registry
 from runtime.runnable import Runnable
 
+PATIENCE = 30.0
+"""Seconds that a test waits for an event, on a machine that does other things as well."""
+
 _numbers = itertools.count(1)
 
 
@@ -54,7 +57,7 @@ class Desk:
     async def until(self, kind: str, count: int = 1, run_id: str | None = None) -> dict[str, Any]:
         """Wait for the nth event of a type, counted from the log's start, and return it."""
         head = await self.engine.head(self.session_id)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             async for batch in follow(self.engine, self.session_id, head.start):
                 for entry in batch:
                     event: dict[str, Any] = orjson.loads(event_json(entry))

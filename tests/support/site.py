@@ -94,7 +94,7 @@ class Site:
         session_id = await self.create(session_id)
         self.begun.clear()
         await self.command(session_id, "send", text="go")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.begun.wait()
         return Talk(self, session_id, self.parts[-1])
 

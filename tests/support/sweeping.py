@@ -45,7 +45,7 @@ class Stage:
         return await self.next()
 
     async def next(self) -> Part:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self._begun.wait()
         return self.parts[-1]
 

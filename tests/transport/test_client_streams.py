@@ -190,7 +190,7 @@ async def frames(
     headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
 
     async def told(content: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for line in content:
                 name, _, value = line.decode().strip().partition(": ")
                 if name == "data":

@@ -26,7 +26,7 @@ class Stream:
         self.comments = 0
 
     async def frame(self) -> dict[str, str]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             text = (await self.response.content.readuntil(b"\n\n")).decode()
         if text.startswith(":"):
             self.comments += 1

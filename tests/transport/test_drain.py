@@ -61,7 +61,7 @@ async def stopping(
         finally:
             stop.set()
             worker.may_end.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await serving
 
 
@@ -72,7 +72,7 @@ async def send(http: aiohttp.ClientSession) -> int:
 
 
 async def until_status(http: aiohttp.ClientSession, path: str, status: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             async with http.get(path) as response:
                 if response.status == status:
@@ -136,7 +136,7 @@ async def test_streams_end_one_after_the_other_within_the_time_that_is_given() -
         except ShuttingDown:
             ends.append(loop.time())
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for _ in range(200):
             group.create_task(stream())
         await asyncio.sleep(0)

@@ -24,7 +24,7 @@ async def site() -> AsyncIterator[Site]:
 
 async def until_queued(site: Site, session_id: str, count: int) -> list[dict[str, Any]]:
     """Return the queue of the snapshot, once so many wait."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             async with site.http.get(f"/v1/sessions/{session_id}") as response:
                 snapshot = await response.json()

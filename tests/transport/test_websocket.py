@@ -23,7 +23,7 @@ Socket = aiohttp.ClientWebSocketResponse
 
 
 async def hear(socket: Socket) -> dict[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         answer: dict[str, Any] = await socket.receive_json()
         return answer
 
@@ -182,7 +182,7 @@ async def test_a_message_over_the_limit_closes_with_1009(socket: Socket) -> None
     await socket.send_str(fits.decode())
     assert (await hear(socket))["type"] == "pong"
     await socket.send_str(" " * (limit + 1))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         message = await socket.receive()
     assert message.type is aiohttp.WSMsgType.CLOSE
     assert socket.close_code == 1009
@@ -217,7 +217,7 @@ async def test_when_the_server_stops_sockets_are_told_to_come_back() -> None:
             socket = await http.ws_connect(f"{site.url}/v1/ws")
             await hear(socket)
             receiving = asyncio.create_task(socket.receive())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await receiving
         assert socket.close_code == 1012
 
@@ -242,7 +242,7 @@ async def test_a_peer_that_is_silent_is_given_up() -> None:
 async def test_the_websockets_library_can_use_it(site: Site) -> None:
     talk = await site.talk()
     url = site.url.replace("http", "ws") + "/v1/ws"
-    async with asyncio.timeout(5), websockets.connect(url) as socket:
+    async with asyncio.timeout(30), websockets.connect(url) as socket:
         assert orjson.loads(await socket.recv())["type"] == "hello"
         message = {"type": "subscribe", "session_id": talk.session_id, "after": "$"}
         await socket.send(orjson.dumps(message).decode())

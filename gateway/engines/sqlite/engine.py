@@ -107,6 +107,7 @@ class SqliteEngine:
             lambda db: writes.append(db, write, self._life, self._clock()),
             lambda result: self._appended(write.session_id, *result, left_alone=left_alone),
         )
+        self._reservations.end(write)
         return appended
 
     def _appended(

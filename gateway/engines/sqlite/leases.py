@@ -32,7 +32,7 @@ def heartbeat(
 
 
 def orphans(db: sqlite3.Connection, life: str, now: int) -> Sequence[Orphan]:
-    """Return the sessions on whose active run nobody works, oldest first."""
+    """Return the sessions on whose active run nobody works, longest waiting first."""
     columns = (
         "number, session_id, claim_run_id, claim_attempt, claim_nonce, status, claim_life,"
         " claim_until"
@@ -40,7 +40,7 @@ def orphans(db: sqlite3.Connection, life: str, now: int) -> Sequence[Orphan]:
     rows = db.execute(  # two halves, so that each has an index of its own
         f"SELECT {columns} FROM session WHERE claim_nonce IS NOT NULL UNION ALL"  # noqa: S608 - fixed
         f" SELECT {columns} FROM session WHERE claim_nonce IS NULL AND status = 'running'"
-        " ORDER BY number"
+        " ORDER BY claim_until, number"
     )
     found: list[Orphan] = []
     for _, session_id, run_id, attempt, nonce, status, given_in, until in rows:

@@ -7,7 +7,6 @@ by themselves, and join when they are told to.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -23,6 +22,7 @@ from gateway.frontends.agui.input import Place, command_id_of, is_modern, read, 
 from gateway.frontends.agui.join import cancelled_before_it_began, join, nothing_yet
 from gateway.frontends.agui.turns import begin
 from gateway.frontends.names import session_id_for
+from gateway.frontends.notes import Notes
 from gateway.frontends.refusals import refusing
 from gateway.frontends.turns import stop
 from gateway.http.bodies import json_body
@@ -37,8 +37,8 @@ from gateway.transports.sse import EventStream, id_frame
 
 __all__ = ["routes"]
 
-REMEMBERED = 4096
-"""So many of the newest stops and joins are remembered."""
+_STOP = ""
+"""Noted of a run that is to stop, and has not been asked for yet; no run is called so."""
 
 _JSON = "application/json"
 
@@ -74,8 +74,8 @@ class _Agui:
     def __init__(self, services: Services) -> None:
         self._services = services
         # A stop may overtake the request for the run, or name the run as a client that joined calls
-        # it. Each key is a session and a command id; each value our run's id, None for a stop.
-        self._noted: OrderedDict[tuple[str, str], str | None] = OrderedDict()
+        # it; both may come to any node. The key is a session and a command id, and noted is our run.
+        self._notes = Notes(services.manager.engine, "agui")
 
     # --- running -------------------------------------------------------------------------------
 
@@ -85,11 +85,11 @@ class _Agui:
         asked = read(await self._body(request))
         names = _names(asked.place)
         key = _key(asked.place)
-        if self._is_stopped(key):
+        if await self._is_stopped(key):
             return self._whole(cancelled_before_it_began(names))
         with self._services.manager.attending(session_id_for(asked.place.thread_id)):
             ours = await begin(self._services, agent, asked)
-            if self._is_stopped(key):
+            if await self._is_stopped(key):
                 await stop(self._services, ours.place.session_id, ours.place.run_id)
             if not ours.anew and ours.place.status != "queued":
                 return await self._join(request, asked.place, sse)
@@ -147,7 +147,7 @@ class _Agui:
         if joined.state is None or run is None:
             return self._whole(joined.text + last_id)
         if place.run_id is not None:
-            self._remember((session_id, command_id_of(place.run_id)), run.run_id)
+            await self._notes.put((session_id, command_id_of(place.run_id)), run.run_id)
         look = Look(AguiCodec(names), style, first=joined.text + last_id, state=joined.state)
         ours = RunPlace(session_id, run.run_id, run.agent, run.status, (cursor,))
         return await stream_run(request, services, ours, look, after=cursor)
@@ -195,27 +195,22 @@ class _Agui:
     async def _run_to_stop(self, session_id: str, name: str) -> str | None:
         """Return our run that a client calls so; None if there is none yet."""
         manager, key = self._services.manager, (session_id, command_id_of(name))
-        joined = self._noted.get(key)
-        if joined is not None:
+        joined = await self._notes.get(key)
+        if joined:
             return joined
-        self._remember(key, None)  # first: the request may be on its way right now
+        # First this: the request may be on its way right now, and looks for it when it has begun.
+        await self._notes.put(key, _STOP)
         answer = await manager.engine.answer(*key)
         run_id = None if answer is None else answer.run_id
         if run_id is None:
             with suppress(SessionUnknown, RunUnknown):
                 run_id = (await manager.run(session_id, name)).run_id
         if run_id is not None:
-            self._noted.pop(key, None)
+            await self._notes.put(key, run_id)
         return run_id
 
-    def _remember(self, key: tuple[str, str], run_id: str | None) -> None:
-        self._noted[key] = run_id
-        self._noted.move_to_end(key)
-        while len(self._noted) > REMEMBERED:
-            self._noted.popitem(last=False)
-
-    def _is_stopped(self, key: tuple[str, str]) -> bool:
-        return key in self._noted and self._noted[key] is None
+    async def _is_stopped(self, key: tuple[str, str]) -> bool:
+        return await self._notes.get(key) == _STOP
 
 
 def _names(place: Place, run_id: str | None = None) -> Names:

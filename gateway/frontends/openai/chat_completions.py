@@ -35,7 +35,8 @@ from gateway.http.problems import retry_after
 from gateway.log.entry import Entry
 from gateway.sessions.ids import new_session_id
 from gateway.sessions.manager import RunPlace
-from gateway.transports.following import follow_run
+from gateway.sessions.snapshot import Snapshot
+from gateway.transports.following import despite_outage, follow_run
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
 
@@ -84,13 +85,13 @@ class _Endpoint:
         headers = {SESSION_HEADER: place.session_id}
         try:
             entries = await self._all_of(place)
+            superseded = await self._superseded(place)
         except (ShuttingDown, EngineUnavailable) as error:
             # The run goes on. Only under a key would another try meet it again.
             advice = {"Retry-After": retry_after()} if is_keyed else NO_RETRY
             return error_response(
                 error.http_status, error.code, str(error), headers={**headers, **advice}
             )
-        superseded = await self._superseded(place)
         codec = ChatCompletions(asked.model, include_usage=True, superseded=superseded)
         projection: Projection[ChatState] = Projection(codec, bare)
         chunks = [chunk for entry in entries for chunk in projection.feed(entry)]
@@ -111,7 +112,7 @@ class _Endpoint:
 
         Raises:
             ShuttingDown: If the server stops before.
-            EngineUnavailable: If the log cannot be read.
+            EngineClosed: If the store was closed.
         """
         entries: list[Entry] = []
         async with (
@@ -124,13 +125,18 @@ class _Endpoint:
 
     async def _superseded(self, place: RunPlace) -> frozenset[str]:
         """Return the messages that were begun and then said anew."""
-        snapshot = await self._manager.snapshot(place.session_id)
+        snapshot = await self._snapshot(place)
         return frozenset(m.message_id for m in snapshot.messages if m.superseded)
+
+    async def _snapshot(self, place: RunPlace) -> Snapshot:
+        return await despite_outage(
+            self._services, lambda: self._manager.snapshot(place.session_id)
+        )
 
     async def _let_go(self, place: RunPlace) -> None:
         """End a run that waits for nothing but tools of the client's."""
         try:
-            snapshot = await self._manager.snapshot(place.session_id)
+            snapshot = await self._snapshot(place)
             pending = snapshot.approvals
             if pending and all(approval.wants == "result" for approval in pending):
                 await stop(self._services, place.session_id, place.run_id)

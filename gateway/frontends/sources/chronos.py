@@ -47,6 +47,7 @@ _PLAIN = ClientWire(
     native_wire(frame, _unnamed, _KEEPALIVE),
     first=lambda: _FIRST,
     each_has_id=True,
+    tells_outages=False,
 )
 _NAMED = replace(_PLAIN, wire=native_wire(frame_named, _named, _KEEPALIVE))
 

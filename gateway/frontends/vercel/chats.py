@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,7 +28,9 @@ from gateway.frontends.turns import Turn, new_command_id, stop, take_turn
 from gateway.frontends.vercel.answers import decisions_of
 from gateway.frontends.vercel.streams import Stream, Streams
 from gateway.log.position import Position
+from gateway.sessions.manager import RunPlace
 from gateway.sessions.snapshot import Snapshot
+from gateway.transports.following import despite_outage
 from gateway.transports.services import Services
 
 __all__ = ["Chats"]
@@ -164,8 +167,12 @@ class Chats:
         if snapshot is not None:
             turn = await self._make_way(snapshot, turn, asked)
         taken = await take_turn(self._services, turn)
+        return await despite_outage(self._services, partial(self._stream_of, taken))
+
+    async def _stream_of(self, taken: RunPlace) -> Stream:
+        """Return the stream of a turn that was taken."""
         try:
-            place = await self._manager.run(session_id, taken.run_id)
+            place = await self._manager.run(taken.session_id, taken.run_id)
         except RunUnknown:  # the turn was taken long ago, or was cancelled in the queue
             place = taken
         return await self._streams.whole(place)

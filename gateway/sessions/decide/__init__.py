@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from gateway.sessions.decide.cancel import cancel
 from gateway.sessions.decide.decided import Decide, Decided, NewIds
-from gateway.sessions.decide.ends import close, end, fail, pause
-from gateway.sessions.decide.leave import grace, leave
+from gateway.sessions.decide.ends import close, end, fail, pause, say
+from gateway.sessions.decide.leave import grace, judged_after, leave
 from gateway.sessions.decide.queue import edit_queue, steer
 from gateway.sessions.decide.resume import continue_run
 from gateway.sessions.decide.send import send
@@ -28,8 +28,10 @@ __all__ = [
     "fail",
     "grace",
     "hand_over",
+    "judged_after",
     "leave",
     "pause",
+    "say",
     "send",
     "steer",
     "take_over",

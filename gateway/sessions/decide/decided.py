@@ -31,6 +31,7 @@ class Decided:
         ends: The run that is over, or pauses, with this append.
         stops: The run that is to end after its current step.
         releases: The run that this process lets go of, for the next one to go on with.
+        waited: The run that begins has waited for a place, and its turn has come.
     """
 
     events: tuple[Event, ...] = ()
@@ -39,6 +40,7 @@ class Decided:
     ends: str | None = None
     stops: str | None = None
     releases: str | None = None
+    waited: bool = False
 
 
 Decide = Callable[[SessionState], Decided]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from gateway.sessions.decide.decided import Decided
@@ -10,6 +11,7 @@ from gateway.sessions.fold import apply
 from gateway.sessions.inputs import Input, KindOf, accepted_as
 from gateway.sessions.state import RunState, SessionState
 from runtime.events import (
+    RUN_ENDS,
     ErrorInfo,
     Event,
     InputDequeued,
@@ -21,7 +23,7 @@ from runtime.events import (
 from runtime.events import SessionClosed as SessionClosedEvent
 from runtime.failure import CANCELLED
 
-__all__ = ["after", "close", "cut_off", "end", "fail", "next_input", "pause"]
+__all__ = ["after", "close", "cut_off", "end", "fail", "next_input", "pause", "say"]
 
 
 def after(state: SessionState, events: Sequence[Event]) -> SessionState:
@@ -89,6 +91,17 @@ def pause(state: SessionState, interrupted: RunInterrupted) -> Decided:
         return Decided((interrupted,), run_id=run.run_id, ends=run.run_id)
     resumed = RunResumed(run_id=run.run_id, from_seq=state.seq)
     return Decided((resumed,), run_id=run.run_id, begins=run.run_id, ends=run.run_id)
+
+
+def say(state: SessionState, run_id: str, events: tuple[Event, ...], kind_of: KindOf) -> Decided:
+    """Append what a run says; only the last may end or pause it. Its end starts the next input."""
+    last = events[-1]
+    if isinstance(last, RunInterrupted):
+        paused = pause(state, last)
+        return replace(paused, events=(*events[:-1], *paused.events))
+    if isinstance(last, RUN_ENDS):
+        return end(state, events, run_id, kind_of)
+    return Decided(events, run_id=run_id)
 
 
 def fail(state: SessionState, run: RunState, error: ErrorInfo, kind_of: KindOf) -> Decided:

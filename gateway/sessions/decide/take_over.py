@@ -35,7 +35,13 @@ def take_over(
     kind_of: KindOf,
     reason: Literal["handed_over", "restart", "lease_expired"],
 ) -> Decided:
-    """Go on with a run on which nobody works, or give it up after `MAX_ATTEMPTS` that died."""
+    """Go on with a run on which nobody works, or give it up after `MAX_ATTEMPTS` that died.
+
+    A run that was begun for whoever has room, and on which nobody ever worked, is only claimed: its
+    first attempt begins now.
+    """
+    if reason == "handed_over" and run.released != run.attempt:
+        return Decided(run_id=run.run_id, begins=run.run_id, waited=True)
     died = run.attempt - run.handed_over
     if died >= MAX_ATTEMPTS:
         error = ErrorInfo(
@@ -50,5 +56,8 @@ def take_over(
         reason=reason,
     )
     return Decided(
-        (*state.open.superseding(TAKEN_OVER), taken), run_id=run.run_id, begins=run.run_id
+        (*state.open.superseding(TAKEN_OVER), taken),
+        run_id=run.run_id,
+        begins=run.run_id,
+        waited=True,
     )

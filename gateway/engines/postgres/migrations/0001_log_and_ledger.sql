@@ -22,7 +22,8 @@ CREATE TABLE session (
     claim_run_id   text,
     claim_attempt  integer,
     claim_nonce    text,                          -- NULL: no claim
-    claim_until    bigint,                        -- when its lease is over
+    claim_until    bigint,                        -- when its lease is over; without a claim, since when
+                                                  -- nobody works on the run
     reserved_until bigint NOT NULL DEFAULT 0,     -- until then, somebody else is about to take the run over
     judged         boolean NOT NULL DEFAULT false -- it has runs that end when nobody controls it
 ) WITH (fillfactor = 50);

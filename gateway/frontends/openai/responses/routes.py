@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -33,7 +34,8 @@ from gateway.frontends.openai.responses.turn import turn_for
 from gateway.frontends.turns import stop, take_first_turn, take_turn
 from gateway.http.bodies import json_body
 from gateway.http.problems import retry_after
-from gateway.transports.following import follow_run
+from gateway.sessions.manager import RunPlace
+from gateway.transports.following import despite_outage, follow_run
 from gateway.transports.projected import Look, stream_run
 from gateway.transports.services import Services
 
@@ -72,17 +74,24 @@ class _Endpoint:
                 place = await take_first_turn(self._services, turn, is_keyed=key is not None)
             else:
                 place = await take_turn(self._services, turn)
-            located = await self._outlines.locate(await self._outlines.segment_of(place))
+            located = await despite_outage(self._services, partial(self._located, place))
             if wanted.stream:
                 return await self._stream(request, located)
             if wanted.background:
-                return _json((await self._outlines.whole(located)).object())
+                return _json((await self._whole(located)).object())
             return await self._answer(located, is_keyed=key is not None)
+
+    async def _located(self, place: RunPlace) -> Located:
+        return await self._outlines.locate(await self._outlines.segment_of(place))
+
+    async def _whole(self, located: Located, *, before: bool = False) -> Whole:
+        whole = partial(self._outlines.whole, located, before=before)
+        return await despite_outage(self._services, whole)
 
     async def _stream(
         self, request: web.Request, located: Located, *, skip: int = 0
     ) -> web.StreamResponse:
-        before = await self._outlines.whole(located, before=True)
+        before = await self._whole(located, before=True)
         look = Look(located.codec, skip=skip, state=before.state)
         return await stream_run(request, self._services, located.place, look)
 
