@@ -44,6 +44,9 @@ const HEARTBEAT_SECONDS = 25;
 /** A connection without a sign of life for so many heartbeats is dead. */
 const SILENT_HEARTBEATS = 2.5;
 
+/** What is said while the server cannot reach its store; the stream goes on by itself. */
+const STORE_AWAY = "The server cannot reach its store at the moment.";
+
 export class Session {
   /** @type {Surroundings} */ #around;
   /** @type {Connection | null} */ #connection = null;
@@ -233,6 +236,11 @@ export class Session {
       this.#down(afterClosing(frame));
       return;
     }
+    if (frame.type === "stream.heartbeat") {
+      this.#set({ reason: STORE_AWAY });
+      return;
+    }
+    if (this.connection.reason === STORE_AWAY) this.#set({ reason: null });
     if (frame.type === "stream.reset") {
       // In one step: nobody ever sees a state that is half the old and half the new.
       this.state = { ...fromSnapshot(frame.snapshot), cursor: frame.cursor ?? "" };

@@ -37,6 +37,7 @@ UNSEEN_FROM_A_PROXY = {
     "ws.codes": "needs a stop, or 10 s",
     "http.slow": "needs 30 s",
     "server.full": "needs a full server",
+    "store.away": "needs a store that goes away",
     "client.resume": "binds clients",
     "client.wait": "binds clients",
     "client.silence": "binds clients",

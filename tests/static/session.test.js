@@ -136,6 +136,15 @@ test("a server that says when it is back is not asked earlier", () => {
   assert.equal(session.connection.retryInSeconds, 1.5);
 });
 
+test("a server without its store says so, until something comes again", () => {
+  const world = new World();
+  const session = world.session(snapshot());
+  world.last.onFrame({ type: "stream.heartbeat", reason: "engine_unavailable" });
+  assert.match(session.connection.reason ?? "", /cannot reach its store/);
+  world.last.onFrame(event(1, "run.started", {}));
+  assert.equal(session.connection.reason, null);
+});
+
 test("a refusal that stays ends the connection for good", () => {
   const world = new World();
   const session = world.session(snapshot());

@@ -135,6 +135,12 @@ async def strangers_are_refused(target: Target) -> None:
     must_equal(len(await target.log(session_id)), 1, "the number of events in the log")
 
 
+@CHECKS.of("store.away")
+async def streams_outlast_a_store_that_is_away(target: Target) -> None:
+    """Streams stay while the store is away, and commands are refused as retryable."""
+    raise NotObservable("a client cannot take the server's store away")
+
+
 @CHECKS.of("origin")
 async def the_own_origin_is_welcome(target: Target) -> None:
     """A request from the server's own page is taken."""
