@@ -6,7 +6,6 @@ tools and approvals without a key, and exactly the same every time. `research` i
 
 from __future__ import annotations
 
-from gateway.builtin.assistant import assistant, is_hosted
 from gateway.builtin.research import research
 from gateway.builtin.scripted import EchoOptions, delete_file, echo, get_weather, tools
 from gateway.config import Settings
@@ -21,6 +20,9 @@ def build_registry(settings: Settings) -> Registry:
     Raises:
         StartupRefused: If the model that the settings name cannot be had.
     """
+    # Here, so that who only takes a tool from this package does not wait for a model's client.
+    from gateway.builtin.assistant import assistant, is_hosted  # noqa: PLC0415
+
     speaks = assistant(settings)
     model = speaks.model if is_hosted(settings) else None
     return Registry(speaks, echo(), tools(), research(model))

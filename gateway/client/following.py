@@ -147,7 +147,8 @@ async def submit(
         if not isinstance(answer, Answered | Broken):
             if absence.noticed:
                 yield Reconnected()
-            yield Ack(pending.id, answer.get("run_id"), answer.get("cursor", ""))
+            cursor, forked = answer.get("cursor", ""), answer.get("forked")
+            yield Ack(pending.id, answer.get("run_id"), cursor, forked)
             return
         match pending.failed(answer):
             case Stop(error):

@@ -92,8 +92,10 @@ class Ack:
         id: The command's.
         run_id: The run that it is about.
         cursor: Where its first event was committed.
+        forked: The session that a `fork` has made; None for all other commands.
     """
 
     id: str
     run_id: str | None
     cursor: str
+    forked: str | None = None

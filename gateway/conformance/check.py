@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from gateway.conformance.target import Target
 
 __all__ = [
-    "ROLES",
     "Broken",
     "Check",
     "Checks",
@@ -33,8 +32,6 @@ Role = Literal["echo", "tools", "research", "caller"]
 needs an approval. `research` is a graph with nodes side by side, one that asks a human, and one that
 speaks. `caller` answers “call NAME” with a call of the client's tool of that name.
 """
-
-ROLES: tuple[Role, ...] = ("echo", "tools", "research", "caller")
 
 Outcome = Literal["holds", "broken", "not checked", "not observable"]
 """`not checked` could be, with other options; `not observable` cannot be seen from outside."""

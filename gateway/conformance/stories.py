@@ -9,8 +9,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.conformance.check import NotChecked, Role
-from gateway.conformance.events import ENDS, Log, shown
+from gateway.conformance.check import Role
+from gateway.conformance.events import Log
 from gateway.conformance.target import Target
 
 __all__ = [
@@ -84,7 +84,7 @@ async def deletion(target: Target) -> Story:
     waits = await target.snapshot(session_id)
     run_id = log[-1].get("run_id")
     await _approve(target, session_id, waits)
-    return Story(session_id, await _to_the_end(target, session_id, run_id), (waits,))
+    return Story(session_id, await target.decided(session_id, run_id), (waits,))
 
 
 async def research(target: Target) -> Story:
@@ -96,7 +96,7 @@ async def research(target: Target) -> Story:
     await target.ended(session_id, ack["run_id"])
     waits = await target.snapshot(session_id)
     await _approve(target, session_id, waits)
-    log = await _to_the_end(target, session_id, ack["run_id"])
+    log = await target.decided(session_id, ack["run_id"])
     return Story(session_id, log, (middle, waits))
 
 
@@ -115,17 +115,6 @@ async def _approve(target: Target, session_id: str, waits: dict[str, Any]) -> No
         for approval in waits["approvals"]
     ]
     (await target.command(session_id, "continue", decisions=decisions)).must_be(202)
-
-
-async def _to_the_end(target: Target, session_id: str, run_id: object) -> Log:
-    log = await target.until(
-        session_id,
-        lambda event: event.type in ENDS and event.get("run_id") == run_id,
-        f"the end of {run_id}",
-    )
-    if log[-1].type == "run.failed":
-        raise NotChecked(f"the agent of {session_id} failed: {shown(log[-1].raw)}")
-    return log
 
 
 STORIES: dict[Role, tuple[Any, ...]] = {

@@ -269,6 +269,22 @@ class Target:
             f"the end of {run_id}",
         )
 
+    async def decided(self, session_id: str, run_id: object) -> list[Event]:
+        """Return a session's log once a run, whose approvals were decided, has ended.
+
+        Raises:
+            Broken: If it does not end.
+            NotChecked: If it fails, which agents may.
+        """
+        log = await self.until(
+            session_id,
+            lambda event: event.type in ENDS and event.get("run_id") == run_id,
+            f"the end of {run_id}",
+        )
+        if log[-1].type == "run.failed":
+            raise NotChecked(f"the agent of {session_id} failed: {shown(log[-1].raw)}")
+        return log
+
     async def say(self, session_id: str, text: str, **fields: Any) -> list[Event]:
         """Say something, and return the log once the run has ended or waits."""
         return await self.ended(session_id, (await self.send(session_id, text, **fields))["run_id"])

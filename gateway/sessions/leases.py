@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.errors import EngineUnavailable, SessionGone, SessionUnknown
 from gateway.log.engine import LEASE_SECONDS, Engine, Fence, Orphan
@@ -38,10 +39,9 @@ RESERVE_SECONDS = 2.0
 a session and appends once."""
 
 AT_ONCE = 16
-"""Take-overs at the same time: their appends share commits, and commands do not wait for them all."""
-
-PER_LOOK = 64
-"""Runs that one look reserves: so several processes that look at the same time share many."""
+"""Take-overs at the same time: their appends share commits, and commands do not wait for them all. In a
+shared store one look takes no more, so that several processes share many, and what was reserved is done
+before others may take it too."""
 
 LONGEST_PAUSE = 300.0
 """Seconds between attempts at a session that cannot be loaded: its log is read anew each time."""
@@ -88,6 +88,7 @@ class Leases:
         self._lease = lease
         self._failed: dict[str, _Failed] = {}
         self._beating: list[asyncio.Task[None]] = []
+        self._losing: dict[str, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._look_now = asyncio.Event()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -116,10 +117,11 @@ class Leases:
         """Stop beating."""
         if self._watchdog is not None:
             self._watchdog.cancel()
-        for task in self._beating:
+        tasks = [*self._beating, *self._losing.values()]
+        for task in tasks:
             task.cancel()
-        if self._beating:
-            await asyncio.wait(self._beating)
+        if tasks:
+            await asyncio.wait(tasks)
         await self._retire()
 
     async def drop(self) -> None:
@@ -158,16 +160,25 @@ class Leases:
         if claims:
             ours = await self._engine.heartbeat(claims, lease=self._lease)
         self._trust()
-        for session_id in claims.keys() - ours:
-            await self._lose(session_id, claims[session_id])
+        loop = asyncio.get_running_loop()
+        for session_id in claims.keys() - ours - self._losing.keys():
+            # Beside the beat: a look may take as long as the store pleases.
+            task = loop.create_task(self._lose(session_id, claims[session_id]))
+            self._losing[session_id] = task
+            task.add_done_callback(partial(self._lost, session_id))
+
+    def _lost(self, session_id: str, _: asyncio.Task[None]) -> None:
+        del self._losing[session_id]
 
     async def _lose(self, session_id: str, claim: Fence) -> None:
         """Stop what somebody else has taken over, unless it has just ended here."""
         session = self._sessions.get(session_id)
         if session is None:
             return
-        with contextlib.suppress(SessionGone, SessionUnknown):
+        try:
             await session.look()
+        except (EngineUnavailable, SessionGone, SessionUnknown):
+            return  # the next heartbeat will tell again
         if session.claim not in {None, claim}:
             _logger.warning("a run goes on elsewhere", extra={"run_id": claim.run_id})
 
@@ -237,7 +248,7 @@ class Leases:
             return False
         limit: int | None
         if self._engine.shared:
-            limit = min(free or PER_LOOK, PER_LOOK)
+            limit = min(free or AT_ONCE, AT_ONCE)
             orphans = await self._engine.orphans(limit=limit, reserve=RESERVE_SECONDS)
         else:  # what failed here is not in the way of the others
             limit = None if free is None else free + len(self._failed)

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from gateway.conformance.check import Checks, NotChecked, must, must_equal
-from gateway.conformance.events import ENDS, Event, shown, the
+from gateway.conformance.events import Event, shown, the
 from gateway.conformance.streams import open_events
 from gateway.conformance.target import Target
 
@@ -28,14 +28,7 @@ async def _decide(
     decided = {"approval_id": approval["approval_id"], "decision": decision, **more}
     answer = await target.command(session_id, "continue", decisions=[decided])
     answer.must_be(202)
-    log = await target.until(
-        session_id,
-        lambda event: event.type in ENDS and event.get("run_id") == approval["run_id"],
-        "the end of the run",
-    )
-    if log[-1].type == "run.failed":
-        raise NotChecked(f"the agent of {session_id} failed: {shown(log[-1].raw)}")
-    return log
+    return await target.decided(session_id, approval["run_id"])
 
 
 @CHECKS.of("approval.shared", needs=("tools",))
