@@ -6,11 +6,13 @@ PIP := $(PYTHON) -m pip install -q -q --disable-pip-version-check --no-input
 RUN_READY := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
 CLIENTS_READY := tests/clients/node_modules/.ready
+# One more than most small machines have cores: many tests wait. 0 or 1 runs them one after the other.
+JOBS ?= 3
 CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint types js bench soak faults mutants fmt clean chromium nginx
+.PHONY: help run test lint types js bench soak faults mutants fmt clean chromium nginx pgbouncer
 
 help: ## say what there is to make (this)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -18,8 +20,8 @@ help: ## say what there is to make (this)
 run: $(RUN_READY) ## start the server on 127.0.0.1:8080, with its data in ./data
 	@exec $(VENV)/bin/tidegate serve
 
-test: $(TEST_READY) $(CLIENTS_READY) chromium nginx lint types js ## run all checks and tests; JOBS=3 runs three at a time
-	@$(PYTHON) -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile)
+test: $(TEST_READY) $(CLIENTS_READY) chromium nginx pgbouncer lint types js ## run all checks and tests, three at a time; JOBS=1 runs one after the other
+	@$(PYTHON) -m pytest $(if $(filter-out 0 1,$(JOBS)),--numprocesses $(JOBS) --dist loadfile)
 
 lint: $(TEST_READY) ## check style, formatting and the floors
 	@$(VENV)/bin/ruff check --quiet
@@ -42,7 +44,7 @@ bench: $(TEST_READY) ## measure what a delivery, an append, a codec, a delta, a 
 	@$(PYTHON) -m bench.stalled
 	@$(PYTHON) -m bench.storm
 
-faults: $(TEST_READY) chromium ## break everything that can break, for minutes, and lose nothing; SEED=n repeats
+faults: $(TEST_READY) chromium pgbouncer ## break everything that can break, for minutes, and lose nothing; SEED=n repeats
 	@$(PYTHON) -m pytest -m fault $(if $(SEED),--seed $(SEED))
 
 mutants: $(TEST_READY) ## take one safeguard away at a time, and see tests go red for each
@@ -109,6 +111,22 @@ nginx:
 		$$as_root dnf install -q -y nginx >/dev/null && exit 0; \
 	fi; \
 	echo 'The tests behind a proxy need nginx on the PATH (Debian: apt install nginx-light).' >&2; \
+	exit 1
+
+pgbouncer:
+	@if command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root='sudo -n'; fi; \
+	if ! $$as_root true 2>/dev/null; then :; \
+	elif command -v apt-get >/dev/null; then \
+		echo 'Installing pgbouncer with apt-get.'; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		$$as_root apt-get update -qq >/dev/null && \
+			$$as_root apt-get install -qq --no-install-recommends pgbouncer >/dev/null && exit 0; \
+	elif command -v dnf >/dev/null; then \
+		echo 'Installing pgbouncer with dnf.'; \
+		$$as_root dnf install -q -y pgbouncer >/dev/null && exit 0; \
+	fi; \
+	echo 'The tests behind a pooler of connections need pgbouncer on the PATH (Debian: apt install pgbouncer).' >&2; \
 	exit 1
 
 chromium:

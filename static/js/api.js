@@ -2,6 +2,7 @@
 /** @file The HTTP routes that the page uses beside the event stream. */
 
 import { ConnectionLost, failureOf } from "./failure.js";
+import { newId } from "./identifier.js";
 
 /** @typedef {import("./types.js").AgentInfo} AgentInfo */
 /** @typedef {import("./types.js").SessionSummary} SessionSummary */
@@ -60,10 +61,13 @@ export async function listSessions(after) {
 /**
  * @param {string} agent
  * @param {string} title
+ * @param {string} [sessionId] Give the one of an attempt whose answer was lost, with the same agent
+ *   and title: it makes one session then, whether or not the first attempt had made it.
  * @returns {Promise<any>} The snapshot of the new session.
  */
-export function createSession(agent, title) {
-  return request("/v1/sessions", json("POST", { agent, metadata: { title } }));
+export function createSession(agent, title, sessionId = newId()) {
+  const body = { session_id: sessionId, agent, metadata: { title } };
+  return request("/v1/sessions", json("POST", body));
 }
 
 /**

@@ -32,6 +32,8 @@ export class App {
   /** @type {readonly import("./outgoing.js").Outgoing[]} */ outgoing = [];
   /** @type {string | null} The agent that the user picked for what comes next. */ picked = null;
   /** @type {Promise<any> | null} A session that is being made. */ #making = null;
+  /** @type {{id: string, agent: string, title: string} | null} One whose making failed, perhaps only
+   * for us: who tries it again makes the same one. */ #wanted = null;
   /** @type {Surroundings} */ #around;
 
   /**
@@ -144,7 +146,7 @@ export class App {
    * @returns {Promise<Session>}
    */
   async #make(agent, text) {
-    this.#making ??= createSession(agent, text.slice(0, TITLE_LENGTH));
+    this.#making ??= this.#create(agent, text.slice(0, TITLE_LENGTH));
     const snapshot = await this.#making.finally(() => {
       this.#making = null;
     });
@@ -152,6 +154,19 @@ export class App {
     this.#around.navigate(snapshot.session_id);
     this.refreshSessions();
     return /** @type {Session} */ (this.session);
+  }
+
+  /**
+   * @param {string} agent
+   * @param {string} title
+   * @returns {Promise<any>} The snapshot of the new session.
+   */
+  async #create(agent, title) {
+    if (this.#wanted?.agent !== agent || this.#wanted.title !== title)
+      this.#wanted = { id: newId(), agent, title };
+    const snapshot = await createSession(agent, title, this.#wanted.id);
+    this.#wanted = null;
+    return snapshot;
   }
 
   /** Stop the active run; what it has said so far stays. */

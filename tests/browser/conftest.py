@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
-from tests.browser.driver import Driver, OpenPage, Transport, opened_page
+from tests.browser.driver import RUN_LIMIT_MS, Driver, OpenPage, Transport, opened_page
 from tests.support.server import Server, running_server
 
 ARGUMENTS = (
@@ -20,6 +20,8 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+expect.set_options(timeout=RUN_LIMIT_MS)
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -38,7 +40,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    async with running_server(tmp_path_factory.mktemp("data")) as running:
+    agents = "tests.support.gates:registry"
+    async with running_server(tmp_path_factory.mktemp("data"), [agents]) as running:
         yield running
 
 

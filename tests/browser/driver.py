@@ -6,6 +6,8 @@ from typing import Any, Literal, Protocol
 
 from playwright.async_api import Browser, Locator, Page, expect
 
+from tests.support.gates import GATE
+
 Transport = Literal["sse", "websocket"]
 
 RUN_LIMIT_MS = 30_000
@@ -13,6 +15,12 @@ RUN_LIMIT_MS = 30_000
 
 WORDS = " ".join(f"word{number}" for number in range(1, 151))
 """`echo` says one of these every 20 ms, so it streams for 3 s; each word is there once."""
+
+
+def held(*stops: int) -> str:
+    """Return what `held` is told to say `WORDS`, and to stop after some until a gate is opened."""
+    words = [f"word{n} {GATE}" if n in stops else f"word{n}" for n in range(1, 151)]
+    return " ".join(words)
 
 
 class OpenPage(Protocol):

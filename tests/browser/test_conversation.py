@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.async_api import expect
+import json
 
-from tests.browser.driver import WORDS, OpenPage, Transport
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.browser.driver import OpenPage, Transport, held
+from tests.support.gates import open_gate
+from tests.support.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.rows("K24")
 async def test_an_answer_streams_and_is_whole_at_the_end(
-    open_page: OpenPage, transport: Transport
+    open_page: OpenPage, server: Server, transport: Transport
 ) -> None:
     user = await open_page(transport)
-    await user.say(WORDS)
-    await user.until_said("word5 ")
+    words = held(5)
+    await user.say(words, agent="held")
+    await user.until_said("word5")
     await user.until_status("streaming")
+    await open_gate(server.url)
     await user.until_status("complete")
-    assert await user.texts() == [WORDS, WORDS]
+    assert await user.texts() == [words, words]
     await expect(user.part("connection-state")).to_have_text("connected")
     await expect(user.part(f"transport-{transport}")).to_have_attribute("aria-pressed", "true")
     await expect(user.part("usage")).to_contain_text("tokens")
@@ -40,42 +46,46 @@ async def test_a_second_turn_joins_the_same_session(
 
 
 async def test_a_stopped_answer_keeps_its_text_and_continue_says_it_whole(
-    open_page: OpenPage, transport: Transport
+    open_page: OpenPage, server: Server, transport: Transport
 ) -> None:
     user = await open_page(transport)
-    await user.say(WORDS)
-    await user.until_said("word20 ")
+    words = held(20)
+    await user.say(words, agent="held")
+    await user.until_said("word20")
     await user.part("stop").click()
     await user.until_status("incomplete")
     partial = (await user.texts())[1]
     assert partial.startswith("word1 word2 ")
-    assert WORDS.startswith(partial)
-    assert partial != WORDS
+    assert words.startswith(partial)
+    assert partial != words
     await expect(user.answer).to_contain_text("Stopped before the end")
     await expect(user.part("stop")).to_be_hidden()
 
     await user.part("continue").click()
     await expect(user.messages("assistant")).to_have_count(2)
+    await open_gate(server.url)
     await user.until_status("complete")
-    assert await user.texts() == [WORDS, partial, WORDS]
+    assert await user.texts() == [words, partial, words]
     await expect(user.messages("assistant").first).to_have_attribute("data-status", "superseded")
     await expect(user.part("continue")).to_have_count(0)
 
 
 async def test_what_is_said_during_a_run_waits_for_its_turn(
-    open_page: OpenPage, transport: Transport
+    open_page: OpenPage, server: Server, transport: Transport
 ) -> None:
     user = await open_page(transport)
-    await user.say(WORDS)
-    await user.until_said("word5 ")
+    words = held(5)
+    await user.say(words, agent="held")
+    await user.until_said("word5")
     await user.say("and then this")
     await user.say("but not this")
     await expect(user.part("queued")).to_have_count(2)
     await user.part("queued").last.get_by_test_id("queue-drop").click()
     await expect(user.part("queued")).to_have_count(1)
-    await expect(user.messages("assistant")).to_have_count(2, timeout=30_000)
+    await open_gate(server.url)
+    await expect(user.messages("assistant")).to_have_count(2)
     await user.until_run("Done")
-    assert await user.texts() == [WORDS, WORDS, "and then this", "and then this"]
+    assert await user.texts() == [words, words, "and then this", "and then this"]
 
 
 async def test_two_messages_in_one_breath_make_one_session(
@@ -122,6 +132,39 @@ async def test_a_refusal_is_told_in_the_words_of_the_server(
     await expect(user.part("composer")).to_have_value("who are you?")
     # A browser logs every HTTP error; this one was meant.
     user.complaints = [said for said in user.complaints if "404" not in said]
+
+
+async def test_a_session_whose_making_seemed_to_fail_is_made_once(
+    open_page: OpenPage, transport: Transport
+) -> None:
+    user = await open_page(transport)
+    asked: list[str] = []
+
+    async def lose_the_answer(route: Route) -> None:
+        """Let the server make it, and the page believe that it could not be reached."""
+        asked.append(json.loads(route.request.post_data or "")["session_id"])
+        if len(asked) > 1:
+            await route.continue_()
+            return
+        await route.fetch()
+        await route.abort()
+
+    await user.page.route(
+        lambda url: url.endswith("/v1/sessions"),
+        lambda route: (
+            lose_the_answer(route) if route.request.method == "POST" else route.continue_()
+        ),
+    )
+    await user.part("agent-select").select_option("echo")
+    await user.part("composer").fill("once")
+    await user.part("composer").press("Enter")
+    await expect(user.part("toast")).to_contain_text("cannot be reached")
+    await user.part("composer").press("Enter")
+    await user.until_run("Done")
+    assert await user.texts() == ["once", "once"]
+    assert asked == [user.page.url.rsplit("/", 1)[1]] * 2
+    # A browser logs a request that failed; this one was meant.
+    user.complaints = [said for said in user.complaints if "ERR_FAILED" not in said]
 
 
 async def test_a_session_can_be_deleted(open_page: OpenPage, transport: Transport) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.driver import WORDS, OpenPage
+from tests.browser.driver import WORDS, OpenPage, held
+from tests.support.gates import open_gate
+from tests.support.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -94,10 +96,12 @@ async def test_the_inspector_shows_raw_events_and_filters_them(open_page: OpenPa
     await expect(last).to_be_visible()
 
 
-async def test_reading_back_is_not_disturbed_by_new_text(open_page: OpenPage) -> None:
+async def test_reading_back_is_not_disturbed_by_new_text(
+    open_page: OpenPage, server: Server
+) -> None:
     user = await open_page(viewport={"width": 1440, "height": 480})
-    await user.say(WORDS + " " + WORDS)
-    await user.until_said("word140 ")
+    await user.say(f"{held(140)} {WORDS}", agent="held")
+    await user.until_said("word140")
     at_end = "() => { const log = document.getElementById('log');"
     at_end += " return log.scrollHeight - log.scrollTop - log.clientHeight; }"
     assert await user.evaluate(at_end) < 48
@@ -105,6 +109,7 @@ async def test_reading_back_is_not_disturbed_by_new_text(open_page: OpenPage) ->
     await user.page.mouse.wheel(0, -600)
     await expect(user.part("jump")).to_be_visible()
     place = await user.evaluate("() => document.getElementById('log').scrollTop")
+    await open_gate(server.url)
     await user.until_status("complete")
     assert await user.evaluate("() => document.getElementById('log').scrollTop") == place
     await user.part("jump").click()

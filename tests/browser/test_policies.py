@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.driver import RUN_LIMIT_MS, WORDS, Driver, OpenPage
+from tests.browser.driver import RUN_LIMIT_MS, Driver, OpenPage, held
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-LONG = f"{WORDS} {WORDS}"
-"""What `echo` says for 6 s: long enough to press a few buttons meanwhile."""
+LONG = held(3)
+"""What `held` does not come to the end of: no gate is opened here."""
 
 
 async def queued(user: Driver, *texts: str) -> None:
@@ -21,7 +21,7 @@ async def queued(user: Driver, *texts: str) -> None:
 
 async def answering(user: Driver, *then: str) -> None:
     """Have an answer under way, and more inputs behind it."""
-    await user.say(LONG)
+    await user.say(LONG, agent="held")
     await user.until_said("word3")
     for text in then:
         await user.say(text)
@@ -81,7 +81,7 @@ async def test_what_becomes_of_the_answer_is_chosen_beside_the_send_button(
     await expect(user.messages("user")).to_contain_text([LONG, "shorter please", "waits"])
     await expect(user.part("policy")).to_be_hidden()
 
-    await user.say(LONG)
+    await user.say(LONG, agent="held")
     await user.until_said("word3")
     await expect(user.part("policy")).to_have_value("enqueue")
     await user.part("policy").select_option("rollback")

@@ -10,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
 from tests.browser.driver import RUN_LIMIT_MS, Driver, Transport, opened_page
+from tests.support.gates import open_gate
 from tests.support.server import Server, running_server
 from tests.support.team import FOUND
 
@@ -21,9 +22,22 @@ ASKED = "How do tides work?"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """Run a server of its own: with the address of no provider, a script writes the report."""
-    async with running_server(tmp_path_factory.mktemp("research"), real_model=True) as running:
+    """Run a server of its own, whose graph stands still until gates are opened."""
+    agents = "tests.support.held_research:registry"
+    async with running_server(tmp_path_factory.mktemp("research"), [agents]) as running:
         yield running
+
+
+async def ask(user: Driver, site: Server) -> None:
+    """Begin a run, and let it go on to the fetches."""
+    await user.say(ASKED, agent="research")
+    await open_gate(site.url)
+
+
+async def let_them_fetch(site: Server) -> None:
+    """Let all fetches go on that stand, or are about to."""
+    for _ in FETCHES:
+        await open_gate(site.url)
 
 
 def node(user: Driver, name: str) -> Locator:
@@ -48,6 +62,7 @@ async def test_a_graph_is_shown_live_from_its_first_node_to_its_streamed_result(
     await user.say(ASKED, agent="research")
     await until_node(user, "plan", "running")
     await until_node(user, "write", "waiting")  # what is still to come is shown, too
+    await open_gate(site.url)
     for name in FETCHES:
         await until_node(user, name, "running")
     tops = [await node(user, name).bounding_box() for name in FETCHES]
@@ -55,6 +70,7 @@ async def test_a_graph_is_shown_live_from_its_first_node_to_its_streamed_result(
     bar = node(user, "fetch_1").get_by_role("progressbar", name="Progress of fetch_1")
     await expect(bar).to_be_visible()
     await expect(node(user, "fetch_1")).to_contain_text("Coast almanac: ")
+    await let_them_fetch(site)
     await until_node(user, "fetch_2", "completed")
     await expect(node(user, "fetch_2")).to_contain_text("s")
     await until_node(user, "approve", "interrupted")
@@ -66,6 +82,7 @@ async def test_a_graph_is_shown_live_from_its_first_node_to_its_streamed_result(
     await user.until_said("The Moon pulls")
     assert await user.answer.get_attribute("data-status") == "streaming"
     await until_node(user, "write", "running")
+    await open_gate(site.url)
     await user.until_run("Done")
     await user.until_status("complete")
     await expect(user.answer).to_contain_text("[3] Field notes")
@@ -80,7 +97,7 @@ async def test_a_page_that_reloads_in_the_middle_and_one_that_joins_show_the_sam
     browser: Browser, site: Server, transport: Transport
 ) -> None:
     user = await opened_page(browser, site.url, transport)
-    await user.say(ASKED, agent="research")
+    await ask(user, site)
     await until_node(user, "fetch_2", "running")
     await expect(node(user, "fetch_2")).to_contain_text("reading")
     await user.page.reload()
@@ -88,6 +105,7 @@ async def test_a_page_that_reloads_in_the_middle_and_one_that_joins_show_the_sam
     await until_node(user, "fetch_2", "running")
     await expect(node(user, "fetch_2").get_by_role("progressbar")).to_be_visible()
     await until_node(user, "write", "waiting")
+    await let_them_fetch(site)
     await until_node(user, "approve", "interrupted")
     await user.page.reload()
     await expect(user.part("approval-value")).to_contain_text("Field notes: At new and full moon")
@@ -99,6 +117,7 @@ async def test_a_page_that_reloads_in_the_middle_and_one_that_joins_show_the_sam
     await user.page.reload()
     await until_node(user, "write", "running")
     await expect(user.answer).to_contain_text("writer")  # also while it speaks
+    await open_gate(site.url)
     await user.until_run("Done")
     await other.until_run("Done")
     for page in (user, other):
@@ -111,9 +130,10 @@ async def test_a_cut_connection_changes_nothing_of_what_is_shown(
     browser: Browser, site: Server, transport: Transport
 ) -> None:
     user = await opened_page(browser, site.url, transport)
-    await user.say(ASKED, agent="research")
+    await ask(user, site)
     await until_node(user, "fetch_1", "running")
     await user.part("cut-connection").click()
+    await let_them_fetch(site)
     await user.until_connected()
     await until_node(user, "approve", "interrupted")
     for name in FETCHES:
@@ -121,6 +141,7 @@ async def test_a_cut_connection_changes_nothing_of_what_is_shown(
     await user.part("cut-connection").click()
     await user.until_connected()
     await user.part("approve").click()
+    await open_gate(site.url)
     await user.until_run("Done")
     await expect(user.part("graph-card")).to_have_count(1)
     await expect(user.messages("assistant")).to_have_count(1)
@@ -130,7 +151,8 @@ async def test_a_cut_connection_changes_nothing_of_what_is_shown(
 @pytest.mark.rule("approval.node")
 async def test_a_human_can_say_no_and_why(browser: Browser, site: Server) -> None:
     user = await opened_page(browser, site.url, "sse")
-    await user.say(ASKED, agent="research")
+    await ask(user, site)
+    await let_them_fetch(site)
     await user.part("approval-message").fill("too wet")
     await user.part("reject").click()
     await user.until_run("Done")
@@ -144,7 +166,8 @@ async def test_a_human_can_say_no_and_why(browser: Browser, site: Server) -> Non
 @pytest.mark.rule("approval.node")
 async def test_a_human_can_change_what_is_written_about(browser: Browser, site: Server) -> None:
     user = await opened_page(browser, site.url, "websocket")
-    await user.say(ASKED, agent="research")
+    await ask(user, site)
+    await let_them_fetch(site)
     await user.part("edit").click()
     await user.part("approval-arguments").fill(
         '{"topic": "Ebb", "notes": ["Me: It is <b>low</b>."]}'
@@ -161,7 +184,7 @@ async def test_a_stopped_graph_shows_what_was_cut_off_and_goes_on_after_it(
     browser: Browser, site: Server
 ) -> None:
     user = await opened_page(browser, site.url, "sse")
-    await user.say(ASKED, agent="research")
+    await ask(user, site)
     await until_node(user, "fetch_2", "running")
     await user.part("stop").click()
     await user.until_run("Stopped")

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.driver import WORDS, Transport, opened_page
+from tests.browser.driver import Transport, held, opened_page
+from tests.support.gates import open_gate
 from tests.support.server import running_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AGENTS = "tests.support.gates:registry"
+WORDS = held(30)
 
 COLLECT = """
 (url) => new Promise((resolve) => {
@@ -20,7 +24,7 @@ COLLECT = """
   const seen = [];
   source.onmessage = ({ data }) => {
     seen.push(JSON.parse(data));
-    document.body.dataset.seen = Math.min(seen.length, 20);
+    document.body.dataset.seen = Math.min(seen.length, 6);
     if (seen.at(-1).type !== "run.completed") return;
     source.close();
     resolve(seen);
@@ -33,14 +37,15 @@ COLLECT = """
 async def test_a_page_survives_kill_9_of_the_server_in_mid_answer(
     browser: Browser, transport: Transport, tmp_path: Path
 ) -> None:
-    async with running_server(tmp_path) as server:
+    async with running_server(tmp_path, [AGENTS]) as server:
         user = await opened_page(browser, server.url, transport)
-        await user.say(WORDS)
-        await user.until_said("word30 ")
+        await user.say(WORDS, agent="held")
+        await user.until_said("word30")
         await server.kill()
         await expect(user.part("connection-state")).not_to_have_text("connected")
         await server.restart()
-        await expect(user.messages("assistant")).to_have_count(2, timeout=30_000)
+        await expect(user.messages("assistant")).to_have_count(2)
+        await open_gate(server.url)
         await user.until_status("complete")
         said = await user.texts()
         assert said[0] == said[2] == WORDS
@@ -57,17 +62,18 @@ async def test_a_page_survives_kill_9_of_the_server_in_mid_answer(
 async def test_a_stock_event_source_comes_back_by_itself_after_kill_9(
     browser: Browser, tmp_path: Path
 ) -> None:
-    async with running_server(tmp_path) as server:
+    async with running_server(tmp_path, [AGENTS]) as server:
         user = await opened_page(browser, server.url, "websocket")
-        await user.say(WORDS)
-        await user.until_said("word20 ")
+        await user.say(WORDS, agent="held")
+        await user.until_said("word30")
         session_id = user.page.url.rsplit("/", 1)[1]
         collecting = asyncio.create_task(
             user.evaluate(COLLECT, f"/v1/sessions/{session_id}/events?after=0")
         )
-        await expect(user.page.locator("body")).to_have_attribute("data-seen", "20")
+        await expect(user.page.locator("body")).to_have_attribute("data-seen", "6")
         await server.kill()
         await server.restart()
+        await open_gate(server.url)
         async with asyncio.timeout(30):
             seen: list[dict[str, Any]] = await collecting
         events = [event for event in seen if "seq" in event]

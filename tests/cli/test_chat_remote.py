@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
 import sys
@@ -14,9 +15,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.cli.support.agents import WORDS
+from tests.cli.support.agents import HELD, STAGED, WORDS
 from tests.cli.support.process import AGENTS, PATIENCE, ROOT, at_a_terminal, environment
 from tests.cli.support.proxy import proxied
+from tests.support.gates import open_gate
 from tests.support.server import Server, running_server
 
 ANSWER = WORDS.encode()
@@ -97,18 +99,19 @@ async def test_an_answer_of_a_server_is_exactly_the_content(tmp_path: Path) -> N
 
 
 @pytest.mark.rule("resume.exact", "command.once", "run.taken_over")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_server_that_is_killed_in_mid_answer_costs_no_character_and_repeats_none(
     tmp_path: Path,
 ) -> None:
     async with serving(tmp_path) as server:
         for seen in (1, 30, 150, 300):
-            async with chatting(server.port, "words") as client:
+            async with chatting(server.port, "held") as client:
                 await client.until(seen)
                 await server.kill()
                 await server.restart()
+                await open_gate(server.url)
                 code, out, told = await client.end()
-            assert (code, out) == (0, ANSWER)
+            assert (code, out) == (0, HELD.encode())
             assert "... the connection is lost; trying again\n" in told
             assert "... connected again\n" in told
             assert "taken over, attempt 2" in told
@@ -116,12 +119,13 @@ async def test_a_server_that_is_killed_in_mid_answer_costs_no_character_and_repe
 
 @pytest.mark.timeout(120)
 async def test_an_answer_may_survive_two_kills(tmp_path: Path) -> None:
-    async with serving(tmp_path) as server, chatting(server.port, "words") as client:
+    async with serving(tmp_path) as server, chatting(server.port, "held") as client:
         for seen in (20, 60):
             await client.until(seen)
             await server.kill()
             await server.restart()
-        assert (await client.end())[:2] == (0, ANSWER)
+        await open_gate(server.url)
+        assert (await client.end())[:2] == (0, HELD.encode())
 
 
 async def test_a_restart_in_order_is_survived_as_well(tmp_path: Path) -> None:
@@ -140,25 +144,27 @@ async def test_an_answer_that_becomes_another_one_is_written_anew_and_said_to_be
         first = server.pid
         await server.kill()
         await server.restart()
+        await open_gate(server.url)
         code, out, told = await client.end()
     assert code == 0
     partial, _, whole = out.decode().partition("\n")
-    assert whole == f"I am {server.pid} and I say: {WORDS}"
-    assert f"I am {first} and I say: {WORDS}".startswith(partial)
+    assert whole == f"I am {server.pid} and I say: {HELD}"
+    assert f"I am {first} and I say: {HELD}".startswith(partial)
     assert "the answer became another one" in told
 
 
 @pytest.mark.rule("resume.exact")
 async def test_a_connection_that_breaks_is_resumed_where_it_broke(tmp_path: Path) -> None:
     async with serving(tmp_path) as server, proxied(server.port) as proxy:
-        async with chatting(proxy.port, "words") as client:
-            for seen in (20, 90, 200):
-                await client.until(seen)
+        async with chatting(proxy.port, "staged") as client:
+            for gate in re.finditer(r" \|", STAGED):
+                await client.until(gate.start())
                 proxy.cut()
+                await open_gate(server.url)
             code, out, told = await client.end()
-        assert (code, out) == (0, ANSWER)
+        assert (code, out) == (0, STAGED.encode())
         assert "taken over" not in told
-        assert proxy.connections >= 3  # a slow machine may have said all before the last cut
+        assert proxy.connections >= 4
 
 
 @pytest.mark.rule("command.once")
@@ -183,7 +189,7 @@ async def test_a_server_that_forgot_a_part_resets_and_the_answer_is_still_there_
     tmp_path: Path,
 ) -> None:
     data, copy = tmp_path / "data", tmp_path / "copy"
-    async with serving(data) as server, chatting(server.port, "unhurried") as client:
+    async with serving(data) as server, chatting(server.port, "held") as client:
         await client.until(30)
         await server.kill()
         await asyncio.to_thread(shutil.copytree, data, copy)
@@ -193,22 +199,23 @@ async def test_a_server_that_forgot_a_part_resets_and_the_answer_is_still_there_
         await asyncio.to_thread(shutil.rmtree, data)
         await asyncio.to_thread(shutil.copytree, copy, data)
         await server.restart()
+        await open_gate(server.url)
         code, out, told = await client.end()
-    assert (code, out) == (0, ANSWER)
+    assert (code, out) == (0, HELD.encode())
     assert "the stream was reset (" in told
 
 
 async def test_a_server_that_lost_the_session_is_a_failure_in_one_line(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, "--engine", "memory") as server,
-        chatting(server.port, "words", "--quiet", "--session", "s") as client,
+        chatting(server.port, "held", "--quiet", "--session", "s") as client,
     ):
         await client.until(30)
         await server.kill()
         await server.restart()
         code, out, told = await client.end()
     assert code == 1
-    assert ANSWER.startswith(out)
+    assert HELD.encode().startswith(out)
     assert told == "tidegate: there is no session 's'\n"
 
 

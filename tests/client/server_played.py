@@ -24,7 +24,7 @@ __all__ = [
     "reset",
 ]
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 Answer = Callable[[dict[str, Any]], Awaitable[web.Response] | web.Response]
 

@@ -32,7 +32,7 @@ from tests.support.site import running_site
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 ECHO = {"options": {"interval_ms": 8}}
-PATIENCE = 30
+PATIENCE = 60
 TRANSPORTS: tuple[TransportName, ...] = ("websocket", "sse")
 
 
@@ -227,6 +227,20 @@ async def test_many_sessions_of_one_client_go_side_by_side() -> None:
                 assert told == [{"n": n, "for": talk.session_id} for n in range(3)]
 
 
+async def test_a_fork_names_the_session_that_it_made() -> None:
+    async with running_site() as site, Client(site.url) as client:
+        talk = await site.talk("s")
+        await talk.end("done")
+        session = client.session("s")
+        made = await session.command("fork")
+        assert made.forked is not None
+        snapshot = await client.session(made.forked).snapshot()
+        assert snapshot["session_id"] == made.forked != "s"
+        chosen = await session.command("fork", to="mine")
+        assert chosen.forked == "mine"
+        assert (await session.send("go")).forked is None
+
+
 @pytest.mark.rule("ws.heartbeat")
 async def test_a_loop_body_that_takes_long_does_not_cost_the_connection() -> None:
     async with running_site(ws_heartbeat_s=0.2) as site, Client(site.url) as client:
@@ -345,7 +359,6 @@ async def test_closing_a_client_ends_the_loops_of_other_threads() -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.timeout(60)
 async def test_a_plain_script_without_asyncio_can_do_the_same(tmp_path: Path) -> None:
     async with running_server(tmp_path) as server:
         done = await asyncio.to_thread(

@@ -23,7 +23,7 @@ def in_javascript() -> dict[str, list[list[str]]]:
         input="\n".join(json.dumps(case) for case in CASES.values()),
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

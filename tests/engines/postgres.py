@@ -11,6 +11,7 @@ import asyncpg
 
 from gateway.engines.postgres.appender import Appender, Committed
 from gateway.engines.postgres.connections import Connections
+from gateway.errors import EngineClosed, EngineUnavailable
 from gateway.log.engine import Appended, Write
 from gateway.log.position import Position
 from tests.support.logs import NEW
@@ -47,8 +48,15 @@ class Store:
             await self.append(Write(session_id, (), create=NEW))
 
     async def append(self, write: Write) -> Appended:
+        """Append, however long the store is away."""
         async with asyncio.timeout(LIMIT):
-            return await self.appender.append(write)
+            while True:
+                try:
+                    return await self.appender.append(write)
+                except EngineClosed:
+                    raise
+                except EngineUnavailable:
+                    await asyncio.sleep(0.01)
 
     def begin(self, *writes: Write) -> list[asyncio.Task[Appended]]:
         """Start writes of which nobody knows when they end."""

@@ -20,6 +20,7 @@ import orjson
 
 from tests.faults.history import History
 from tests.faults.wire import (
+    Closed,
     Refused,
     Wire,
     frames,
@@ -73,6 +74,7 @@ class World:
         url: Of the server, or of a proxy before it.
         random: Chooses their pauses.
         pauses: Seconds: the first and the longest pause before coming back.
+        others: More addresses of the same: each connection goes to one of all, by chance.
     """
 
     history: History
@@ -80,6 +82,11 @@ class World:
     url: str
     random: Random
     pauses: tuple[float, float] = PAUSES
+    others: Sequence[str] = ()
+
+    def somewhere(self) -> str:
+        """Return the address for the next connection."""
+        return self.random.choice((self.url, *self.others)) if self.others else self.url
 
 
 class _Follower(ABC):
@@ -87,9 +94,9 @@ class _Follower(ABC):
 
     def __init__(self, world: World, name: str) -> None:
         self.name = name
-        self.url = world.url
         self.connections = 0
         self.events = 0
+        self._where = world.somewhere
         self._history = world.history
         self._http = world.http
         self._random = world.random
@@ -138,6 +145,8 @@ class _Follower(ABC):
             self._note("fail", "connect", status=refused.status, code=refused.code)
         except LOST as error:
             self._note("info", "disconnect", why=type(error).__name__)
+        except Closed as closed:
+            self._note("info", "disconnect", why=str(closed))
         else:
             self._note("info", "disconnect", why="the server ended it")
 
@@ -230,10 +239,9 @@ class Client(_Follower):
         await self.until(lambda: len(self.ended) >= count, seconds=seconds)
 
     async def _receive(self) -> AsyncGenerator[bytes]:
-        self._note(
-            "invoke", "connect", transport=self.transport, after={self.session_id: self.cursor}
-        )
-        wire = Wire(self._http, self.url, self.session_id, lambda: self.cursor, self._connected)
+        where, after = self._where(), {self.session_id: self.cursor}
+        self._note("invoke", "connect", transport=self.transport, after=after, at=where)
+        wire = Wire(self._http, where, self.session_id, lambda: self.cursor, self._connected)
         reading = {
             "sse": sse_frames,
             "websocket": socket_lines,
@@ -283,16 +291,17 @@ class ManyClient(_Follower):
     async def subscribe(self) -> None:
         """Put the sessions on the client's stream, each from its beginning."""
         for session_id in self.seqs:
-            path = f"{self.url}/v1/clients/{self.name}/subscriptions/{session_id}"
+            path = f"{self._where()}/v1/clients/{self.name}/subscriptions/{session_id}"
             async with self._http.put(path, json={"after": "0"}) as response:
                 response.raise_for_status()
 
     async def _receive(self) -> AsyncGenerator[bytes]:
-        self._note("invoke", "connect", transport="many", after=dict.fromkeys(self.seqs, "0"))
+        where, after = self._where(), dict.fromkeys(self.seqs, "0")
+        self._note("invoke", "connect", transport="many", after=after, at=where)
         headers = {"Accept": "text/event-stream"}
         if self.checkpoint:
             headers["Last-Event-ID"] = self.checkpoint
-        path = f"{self.url}/v1/clients/{self.name}/events"
+        path = f"{where}/v1/clients/{self.name}/events"
         async with self._http.get(path, headers=headers) as response:
             if response.status != 200:
                 raise Refused(response.status, await response.text())

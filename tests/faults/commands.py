@@ -30,9 +30,9 @@ class Caller:
             transport: How commands are sent.
         """
         self.name = name
-        self.url = world.url
         self.transport = transport
         self.lost = 0
+        self._where = world.somewhere
         self._history = world.history
         self._http = world.http
         self._random = world.random
@@ -87,7 +87,7 @@ class Caller:
         """Send a body once, and return the status and what was answered."""
         if self.transport == "websocket" and kind != "create":
             return await self._ask_on_a_socket(session_id, body)
-        path = f"{self.url}/v1/sessions"
+        path = f"{self._where()}/v1/sessions"
         path = path if kind == "create" else f"{path}/{session_id}/commands"
         async with self._http.post(path, json=body) as response:
             return response.status, await response.json(content_type=None)
@@ -95,7 +95,7 @@ class Caller:
     async def _ask_on_a_socket(
         self, session_id: str, body: dict[str, Any]
     ) -> tuple[int, dict[str, Any]]:
-        socket = await self._http.ws_connect(f"{self.url}/v1/ws")
+        socket = await self._http.ws_connect(f"{self._where()}/v1/ws")
         try:
             await socket.send_json({**body, "session_id": session_id})
             async for message in socket:

@@ -55,10 +55,10 @@ def _wrap(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
 
 def _before(owner: Any, name: str, countdown: Countdown) -> None:
     def wrapper(inner: Any) -> Any:
-        def wrapped(*given: Any) -> Any:
+        def wrapped(*given: Any, **named: Any) -> Any:
             if countdown.reached():
                 die()
-            return inner(*given)
+            return inner(*given, **named)
 
         return wrapped
 
@@ -67,8 +67,8 @@ def _before(owner: Any, name: str, countdown: Countdown) -> None:
 
 def _after(owner: Any, name: str, countdown: Countdown) -> None:
     def wrapper(inner: Any) -> Any:
-        def wrapped(*given: Any) -> Any:
-            result = inner(*given)
+        def wrapped(*given: Any, **named: Any) -> Any:
+            result = inner(*given, **named)
             if countdown.reached():
                 die()
             return result
@@ -100,8 +100,8 @@ def before_waking(countdown: Countdown) -> None:
 
 def _answering(countdown: Countdown, end: Callable[[], None]) -> None:
     def wrapper(inner: Any) -> Any:
-        async def wrapped(*given: Any) -> Any:
-            answer = await inner(*given)
+        async def wrapped(*given: Any, **named: Any) -> Any:
+            answer = await inner(*given, **named)
             if countdown.reached():
                 end()
             return answer
@@ -141,8 +141,8 @@ def while_taking_over(countdown: Countdown) -> None:
     """A run of a process that died goes on in this one, since just now."""
 
     def wrapper(inner: Any) -> Any:
-        async def wrapped(*given: Any) -> None:
-            await inner(*given)
+        async def wrapped(*given: Any, **named: Any) -> None:
+            await inner(*given, **named)
             if countdown.reached():
                 die()
 

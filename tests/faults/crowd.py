@@ -118,11 +118,11 @@ class User:
 class Crowd:
     """The clients and the users of a server, some of them behind a proxy."""
 
-    def __init__(self, world: World, proxy: Proxy, size: Size) -> None:
+    def __init__(self, world: World, proxy: Proxy, size: Size, *, prefix: str = "s") -> None:
         self.size = size
         self.proxy = proxy
         self._random = world.random
-        names = [f"s{number}" for number in range(size.sessions)]
+        names = [f"{prefix}{number}" for number in range(size.sessions)]
         self.users = [
             User(Caller(world, f"user-{name}"), name, world.random, size.word_ms) for name in names
         ]

@@ -8,7 +8,7 @@ The names of operations, and what their values hold:
 
     name         kinds                       value
     ──────────   ─────────────────────────   ──────────────────────────────────────────────────────
-    connect      invoke, ok, fail            transport, after: {session_id: cursor}
+    connect      invoke, ok, fail            transport, after: {session_id: cursor}, at: a URL
     disconnect   info                        why
     event        info                        the bytes of the event, as they came over the wire
     reset        info                        session_id, reason, cursor, snapshot

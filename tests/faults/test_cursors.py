@@ -131,7 +131,7 @@ async def first_of(response: aiohttp.ClientResponse) -> str:
     if response.status != 200:
         assert response.status == 400
         return str((await response.json(content_type=None))["code"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for line in response.content:
             if line.startswith(b"data: "):
                 message: dict[str, Any] = orjson.loads(line[6:])

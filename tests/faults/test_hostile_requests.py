@@ -46,7 +46,7 @@ def host(server: Server) -> bytes:
 async def until_empty(server: Server) -> None:
     """Wait until the server has no connection any more."""
     process = psutil.Process(server.pid)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(process.net_connections()) > 1:  # noqa: ASYNC110 - only the kernel tells
             await asyncio.sleep(0.02)
 
@@ -62,7 +62,7 @@ async def asked(
 
 async def answer(client: Raw) -> tuple[int, dict[str, str], bytes]:
     status, fields = await client.head()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return status, fields, await client.reader.readexactly(int(fields["content-length"]))
 
 

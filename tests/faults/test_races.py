@@ -153,22 +153,33 @@ class Racing:
         return getattr(self._engine, name)
 
 
+SOON = 10.0
+"""Seconds: less than a stream is silent before its reader looks again by itself."""
+
+
+@pytest.fixture
+def no_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody who waits be woken in any case; else that would come before `SOON` is over."""
+    monkeypatch.setattr(bell, "WAIT_LIMIT", 3600.0)
+
+
 async def subscribe_while(site: Site, racing: Racing, client: Client, talk: Talk) -> None:
     """Subscribe while something happens; whatever comes last arrives soon, without a second look."""
     engine = site.manager.engine
     site.manager.engine = racing  # type: ignore[assignment] # passes all on
     async with following([client]):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(SOON):
             await racing.waiting.wait()
         await talk.tell("last")
         tail = (await engine.head("s")).tail.seq
-        await client.until(lambda: client.seq >= tail, seconds=2)
+        await client.until(lambda: client.seq >= tail, seconds=SOON)
     site.manager.engine = engine
 
 
 @pytest.mark.fault("F20")
 @pytest.mark.rule("resume.no_hole")
 @pytest.mark.parametrize("after", ["from the start", "from a cursor", "from a snapshot"])
+@pytest.mark.usefixtures("no_ticker")
 @pytest.mark.parametrize("transport", STREAMS)
 async def test_an_append_at_any_moment_of_a_subscription_is_not_missed(
     judge: Judge, random: Random, transport: Transport, after: str
@@ -193,6 +204,7 @@ async def test_an_append_at_any_moment_of_a_subscription_is_not_missed(
 
 @pytest.mark.fault("F25")
 @pytest.mark.rule("reset.honest")
+@pytest.mark.usefixtures("no_ticker")
 @pytest.mark.parametrize("transport", STREAMS)
 async def test_a_log_that_is_trimmed_while_it_is_read_leaves_no_silent_hole(
     judge: Judge, random: Random, transport: Transport

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from tests.faults.clients import World, connecting
+from tests.faults.clients import Client, World, connecting
 from tests.faults.crowd import Crowd, Nemesis, Size
 from tests.faults.endings import database, final_logs, final_snapshots, following
 from tests.faults.invariants import FinalLog
@@ -51,6 +51,10 @@ async def test_a_thousand_clients_lose_nothing(
     await survive(tmp_path / "data", judge, random, LARGE)
 
 
+async def has_read(client: Client, seq: int) -> None:
+    await client.until(lambda: client.seq >= seq, seconds=PATIENCE)
+
+
 async def survive(data: Path, judge: Judge, random: Random, size: Size) -> None:
     """Let a crowd live through its nemesis, and hold what it saw against the logs."""
     began = time.monotonic()
@@ -76,10 +80,7 @@ async def survive(data: Path, judge: Judge, random: Random, size: Size) -> None:
                 await final_snapshots(judge.history, http, server.url, sessions)
                 last = {log.session_id: log.last for log in logs}
                 for client in crowd.clients:
-                    await client.until(
-                        lambda client=client: client.seq >= last[client.session_id],  # type: ignore[misc] # mypy does not see the default
-                        seconds=PATIENCE,
-                    )
+                    await has_read(client, last[client.session_id])
                     client.finished(client.session_id)
     judge.say(summary(crowd, nemesis, judge, logs, time.monotonic() - began))
     judge.check(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 __all__ = [
+    "Closed",
     "Refused",
     "Wire",
     "frames",
@@ -35,6 +36,13 @@ class Refused(Exception):
         super().__init__(f"{status} {code}")
         self.status = status
         self.code = code
+
+
+class Closed(Exception):
+    """The server closed a WebSocket, with a code; 1006 if it went away without one."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"closed with {code}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,11 @@ async def ndjson_lines(wire: Wire) -> AsyncGenerator[bytes]:
 
 
 async def socket_lines(wire: Wire) -> AsyncGenerator[bytes]:
-    """Subscribe on a WebSocket of its own, and yield each frame after the answer to that."""
+    """Subscribe on a WebSocket of its own, and yield each frame after the answer to that.
+
+    Raises:
+        Closed: If the server closes it.
+    """
     socket = await wire.http.ws_connect(
         f"{wire.url}/v1/ws",
         max_msg_size=0,
@@ -121,7 +133,7 @@ async def socket_lines(wire: Wire) -> AsyncGenerator[bytes]:
         )
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.TEXT:
-                return
+                break
             line: bytes = message.data.encode()
             if line.startswith(b'{"type":"nack"'):
                 raise Refused(400, message.data[:200])
@@ -129,6 +141,7 @@ async def socket_lines(wire: Wire) -> AsyncGenerator[bytes]:
                 wire.connected()
             elif not line.startswith(b'{"type":"hello"'):
                 yield line
+        raise Closed(socket.close_code)
     finally:
         socket._response.close()  # without a goodbye, as a network does it
 

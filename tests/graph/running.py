@@ -15,7 +15,7 @@ from runtime.graph.sqlite_store import SqliteStore
 from runtime.graph.store import CheckpointStore
 from runtime.graph.stream_event import StreamEvent
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 """Seconds after which a test that waits has failed."""
 
 N = Key("n", 0)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from runtime.broker import GAP, Broker, BrokerEvent, Subscription
 from tests.support.waiting import proven_blocked
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 def event(number: int) -> BrokerEvent:

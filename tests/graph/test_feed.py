@@ -10,7 +10,7 @@ import pytest
 from runtime.feed import Cursor, Feed, Gap
 from tests.support.waiting import proven_blocked
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 async def rest(cursor: Cursor[str]) -> list[tuple[int, str] | Gap]:

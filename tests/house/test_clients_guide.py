@@ -12,7 +12,7 @@ import pytest
 from tests.house.test_frontends_guide import BLOCK, serving
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
-PATIENCE = 40
+PATIENCE = 60
 
 
 def snippets() -> list[tuple[int, str, str | None]]:

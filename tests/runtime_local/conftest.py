@@ -38,6 +38,6 @@ async def deltas(model: LocalModel, request: ModelRequest) -> list[Delta]:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Return once something outside this process is so; nothing tells when, so it is asked."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - another process cannot set an event here
             await asyncio.sleep(0.01)

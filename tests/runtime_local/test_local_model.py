@@ -32,7 +32,7 @@ async def busy_slots(model: LocalModel) -> int:
 
 
 async def until_idle(model: LocalModel) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await busy_slots(model):  # noqa: ASYNC110 - the slots are in another process
             await asyncio.sleep(0.01)
 

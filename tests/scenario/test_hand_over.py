@@ -79,7 +79,6 @@ def of(follower: Follower, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.rule("drain.orderly", "run.taken_over", "resume.exact", "run.one_end")
-@pytest.mark.timeout(60)
 async def test_runs_of_all_kinds_are_handed_over_and_go_on_at_once(tmp_path: Path) -> None:
     async with survivors(tmp_path, drain_runs_s="0.6") as server, AsyncExitStack() as stack:
         for name, agent in AGENTS.items():
@@ -173,7 +172,6 @@ def check_said_once(follower: Follower, *texts: str) -> None:
 
 @pytest.mark.fault("F33", holds=("I9",))
 @pytest.mark.rule("drain.orderly", "slow.isolated")
-@pytest.mark.timeout(60)
 async def test_fifty_readers_that_are_stuck_do_not_hold_a_server_that_stops(tmp_path: Path) -> None:
     async with survivors(tmp_path, write_timeout_s="60") as server, AsyncExitStack() as clients:
         await post(server, "/v1/sessions", {"session_id": "s", "agent": "flood"})
@@ -194,7 +192,6 @@ async def test_fifty_readers_that_are_stuck_do_not_hold_a_server_that_stops(tmp_
 
 
 @pytest.mark.rule("drain.orderly")
-@pytest.mark.timeout(60)
 async def test_a_server_that_stops_refuses_work_that_is_to_be_tried_elsewhere(
     tmp_path: Path,
 ) -> None:
@@ -232,7 +229,6 @@ async def test_a_server_that_stops_refuses_work_that_is_to_be_tried_elsewhere(
 
 
 @pytest.mark.rule("drain.orderly", "run.taken_over")
-@pytest.mark.timeout(60)
 async def test_a_second_signal_ends_it_at_once_and_the_next_goes_on_all_the_same(
     tmp_path: Path,
 ) -> None:

@@ -196,7 +196,6 @@ async def test_an_approval_survives_a_kill(tmp_path: Path) -> None:
             assert "tool.completed" in [e["type"] for e in watcher.events]
 
 
-@pytest.mark.timeout(60)
 async def test_a_server_that_is_asked_to_stop_ends_in_order_and_the_next_goes_on(
     tmp_path: Path,
 ) -> None:

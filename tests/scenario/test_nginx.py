@@ -26,7 +26,7 @@ from runtime.registry import Registry
 from tests.support.nginx import UPGRADE, nginx_before
 from tests.support.puppet import Part, Puppet
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 READ_TIMEOUT = 1.0
 KEEPALIVE = READ_TIMEOUT / 4
 

@@ -266,7 +266,7 @@ class Audience:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not holds():
                     self.changed.clear()
                     await self.changed.wait()

@@ -72,7 +72,6 @@ async def test_a_kill_at_any_moment_of_a_tool_has_no_more_effects_than_the_tool_
 
 @pytest.mark.fault("F5", holds=("I6", "I12"))
 @pytest.mark.rule("run.taken_over", "run.one_end")
-@pytest.mark.timeout(60)
 async def test_a_run_that_kills_every_server_is_given_up_after_three(tmp_path: Path) -> None:
     async with survivors(tmp_path) as server:
         await post(server, "/v1/sessions", {"session_id": "s", "agent": "killer"})
@@ -93,7 +92,6 @@ async def test_a_run_that_kills_every_server_is_given_up_after_three(tmp_path: P
 
 @pytest.mark.fault("F34", holds=("I6", "I10"))
 @pytest.mark.rule("cancel.bounded", "command.ack", "run.one_end")
-@pytest.mark.timeout(60)
 async def test_an_acknowledged_cancel_ends_the_run_although_the_server_is_killed_then(
     tmp_path: Path,
 ) -> None:

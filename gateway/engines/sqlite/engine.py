@@ -93,9 +93,8 @@ class SqliteEngine:
         lock, db, readers = await asyncio.to_thread(_open, directory, synchronous)
         if has_wal_reset_bug(sqlite3.sqlite_version_info):
             _logger.warning(
-                "this version of SQLite can lose commits if two connections checkpoint at once; "
-                "one connection does it here, so it is safe as long as no other program "
-                "(Litestream, a sqlite3 shell) writes to or checkpoints the database file",
+                "this SQLite can lose commits if another program (Litestream, sqlite3) writes to or "
+                "checkpoints the database file; let none",
                 extra={"sqlite_version": sqlite3.sqlite_version},
             )
         return cls(lock, db, readers, clock)

@@ -17,6 +17,7 @@ from runtime.models.scripted import Cue, Pause, ScriptedModel, call_tools, say
 from runtime.registry import Registry
 from runtime.runnable import Emit, RunOptions, RunRequest, ToolInfo
 from runtime.tools import ToolContext, tool
+from tests.support.gates import GATE, Gates
 
 FOR_EVER = 3600.0
 """Seconds: longer than any test waits."""
@@ -132,17 +133,29 @@ WORDS = " ".join(f"word{number}" for number in range(60))
 words = Agent(
     "words", ScriptedModel(lambda request: say(WORDS, seconds_per_word=0.02)), description="Talks."
 )
-unhurried = Agent(
-    "unhurried",
-    ScriptedModel(lambda request: say(WORDS, seconds_per_word=0.08)),
-    description="Says the same, and is not done before a client is back that pauses between tries.",
+gates = Gates()
+HELD = f"{WORDS} {GATE}"
+"""What `held` says: it is not over before a gate was opened, however slow the machine."""
+
+held = Agent(
+    "held",
+    ScriptedModel(lambda request: gates.hold(HELD)),
+    description="Says the same, and does not end before a gate is opened.",
+)
+STAGED = " ".join(
+    f"word{number} {GATE}" if number % 20 == 9 else f"word{number}" for number in range(60)
+)
+"""The same with gates in the middle."""
+
+staged = Agent(
+    "staged",
+    ScriptedModel(lambda request: gates.hold(STAGED)),
+    description="Stops at three gates.",
 )
 moody = Agent(
     "moody",
-    ScriptedModel(
-        lambda request: say(f"I am {os.getpid()} and I say: {WORDS}", seconds_per_word=0.02)
-    ),
-    description="Says something else in every process.",
+    ScriptedModel(lambda request: gates.hold(f"I am {os.getpid()} and I say: {HELD}")),
+    description="Says something else in every process, and does not end either.",
 )
 
 
@@ -172,7 +185,9 @@ class Stubborn:
 registry = Registry(
     memory,
     words,
-    unhurried,
+    held,
+    staged,
+    gates.usher,
     moody,
     weather,
     slow,

@@ -16,7 +16,7 @@ __all__ = ["AGENTS", "ROOT", "Screen", "at_a_terminal", "environment", "piped", 
 
 ROOT = Path(__file__).parents[3]
 AGENTS = "tests.cli.support.agents"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test that waits has failed: starting a process on a busy machine takes some."""
 
 _STEERING = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07)")
