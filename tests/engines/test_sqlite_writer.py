@@ -138,6 +138,18 @@ async def test_a_write_that_fails_half_way_is_undone_alone(engine: SqliteEngine)
     assert [entry.seq for entry in await kept(engine)] == [1, 2]
 
 
+async def test_what_fails_after_a_commit_takes_its_answer_from_nobody(
+    engine: SqliteEngine,
+) -> None:
+    def fail(result: object) -> None:
+        raise RuntimeError("what follows this commit is broken")
+
+    async with asyncio.timeout(30):
+        broken = asyncio.create_task(engine._writer.do(lambda _: "done", fail))
+        assert (await make(engine, "s", b"1")).tail.seq == 1
+        assert await broken == "done"
+
+
 async def test_a_store_without_room_says_so_and_works_again_when_there_is(
     engine: SqliteEngine,
 ) -> None:

@@ -164,6 +164,9 @@ def _deliver(jobs: Sequence[_Job], outcomes: Sequence[Any]) -> None:
             if not job.result.done():
                 job.result.set_exception(outcome.error)
             continue
-        job.committed(outcome)
+        try:
+            job.committed(outcome)
+        except Exception:
+            _logger.exception("what follows a commit failed")  # and yet it is committed
         if not job.result.done():
             job.result.set_result(outcome)
