@@ -34,9 +34,9 @@ LOOK_SECONDS = 1.0
 LEAST_BETWEEN_HINTS = 0.02
 """Seconds: many runs that are left at once make one look."""
 
-RESERVE_SECONDS = 2.0
+RESERVE_SECONDS = 1.0
 """For how long a run that this process is about to take over is not given to others: a take-over loads
-a session and appends once."""
+a session and appends once. If it dies right then, others wait for that long and for their next look."""
 
 AT_ONCE = 16
 """Take-overs at the same time: their appends share commits, and commands do not wait for them all. In a

@@ -190,7 +190,7 @@ async def test_a_slow_database_and_a_stampede_of_readers_make_nobody_take_a_run_
     url = await asyncio.to_thread(cluster.create_database, "slow")
     settings = {"TIDEGATE_LEASE_S": "6"}
     async with running_nodes(url, folder, 2, settings=settings, apart=True) as nodes:
-        await work_slowly(Ground(nodes, http, judge, random), delay=0.3, seconds=8.0)
+        await work_slowly(Ground(nodes, http, judge, random), delay=0.3, seconds=6.5)
 
 
 @pytest.mark.fault("F18")
@@ -225,7 +225,7 @@ async def work_slowly(ground: Ground, *, delay: float, seconds: float) -> None:
         ground.judge.history.fault("slow", seconds=delay)
         slow.way.change_all(delay=delay)
         until_when = time.monotonic() + seconds
-        stampede = [tasks.create_task(ask(ground, slow, sessions, until_when)) for _ in range(60)]
+        stampede = [tasks.create_task(ask(ground, slow, sessions, until_when)) for _ in range(30)]
         await asyncio.wait(stampede)
         slow.way.change_all(delay=0.0)
         logs = await ground.logs(*sessions)

@@ -85,19 +85,18 @@ async def test_a_session_that_is_deleted_at_one_node_ends_its_run_and_its_stream
             assert response.status == 204, await response.text()
         async with asyncio.timeout(REVOKED_SECONDS):
             for client in clients:
-                await _is_refused(ground, client.name)
+                await _is_told_of_the_end(ground, client.name)
     for node in ground.nodes:
         async with ground.http.get(f"{node.url}/v1/sessions/{session}") as response:
             assert response.status == 410, f"{node.name}: {await response.text()}"
     ground.judge.note("I11", len(clients))
 
 
-async def _is_refused(ground: Ground, name: str) -> None:
-    """Wait until a client was told that there is no such session."""
+async def _is_told_of_the_end(ground: Ground, name: str) -> None:
+    """Wait until a client's stream of the session was ended."""
 
     def told() -> bool:
-        connects = ground.judge.history.named("connect")
-        return any(each.process == name and each.kind == "fail" for each in connects)
+        return any(each.process == name for each in ground.judge.history.named("stream.closing"))
 
     await until(told, f"{name} is not told")
 
