@@ -8,6 +8,8 @@ import pytest
 
 from tests.browser.driver import OpenPage
 from tests.faults.plugin import Judge
+from tests.support.gates import GATE, open_gate
+from tests.support.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -55,21 +57,24 @@ async def test_onmessage_sees_every_type_and_its_last_event_id_resumes(
 
 
 TOUCHED = """
-({ url, until }) => new Promise((resolve, reject) => {
-  const source = new EventSource(url);
-  const seen = [];
-  let applied = "";
-  source.onmessage = ({ data, lastEventId }) => {
-    const event = JSON.parse(data);
-    const control = event.seq === undefined;
-    if (!control) applied = event.cursor;
-    seen.push({ type: event.type, control, lastEventId, applied });
-    if (event.type === until) {
-      source.close();
-      resolve(seen);
-    }
-  };
-  source.onerror = () => reject(new Error("the stream broke"));
+({ url, until }) => new Promise((caughtUp, reject) => {
+  window.touched = new Promise((resolve) => {
+    const source = new EventSource(url);
+    const seen = [];
+    let applied = "";
+    source.onmessage = ({ data, lastEventId }) => {
+      const event = JSON.parse(data);
+      const control = event.seq === undefined;
+      if (!control) applied = event.cursor;
+      seen.push({ type: event.type, control, lastEventId, applied });
+      if (event.type === "stream.caught_up") caughtUp();
+      if (event.type === until) {
+        source.close();
+        resolve(seen);
+      }
+    };
+    source.onerror = () => reject(new Error("the stream broke"));
+  });
 })
 """
 
@@ -77,21 +82,22 @@ TOUCHED = """
 @pytest.mark.fault("F27")
 @pytest.mark.rule("control.no_id")
 async def test_control_objects_between_events_leave_the_last_event_id_alone(
-    open_page: OpenPage, judge: Judge
+    open_page: OpenPage, server: Server, judge: Judge
 ) -> None:
     user = await open_page()
-    await user.say("one two three four five six seven eight nine ten")
-    await user.until_said("one")
+    await user.say(f"one two {GATE} three four five six", agent="held")
+    await user.until_said("two")
     session_id = user.page.url.rsplit("/", 1)[1]
     path = f"/v1/sessions/{session_id}/events?after="
     # The reset comes first, then what says that all is there, then live events.
-    seen = await user.evaluate(
-        TOUCHED, {"url": f"{path}elsewhere.1.0a0b0c0d", "until": "run.completed"}
-    )
+    await user.evaluate(TOUCHED, {"url": f"{path}elsewhere.1.0a0b0c0d", "until": "run.completed"})
+    await open_gate(server.url)
+    seen = await user.evaluate("window.touched")
     controls = [each["type"] for each in seen if each["control"]]
     assert controls == ["stream.reset", "stream.caught_up"]
     assert all(each["lastEventId"] == each["applied"] for each in seen if not each["control"])
-    whole = await user.evaluate(TOUCHED, {"url": f"{path}0", "until": "stream.caught_up"})
+    await user.evaluate(TOUCHED, {"url": f"{path}0", "until": "stream.caught_up"})
+    whole = await user.evaluate("window.touched")
     assert whole[-1]["control"]
     assert whole[-1]["lastEventId"] == whole[-1]["applied"] != ""
     judge.note("I3", len(seen) + len(whole))

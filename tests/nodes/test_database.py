@@ -129,18 +129,25 @@ async def test_a_node_that_hears_no_hints_any_more_tells_its_clients_all_the_sam
 async def hint_connections(nodes: Nodes, node: Node) -> list[Connection]:
     """Return a node's connections on which it listens for hints, as its proxy has them."""
     assert node.way is not None
-    ways = {each.server.get_extra_info("sockname")[1]: each for each in node.way.connections}
     db = await asyncpg.connect(nodes.database)
     try:
-        rows = await db.fetch(
-            "SELECT client_port FROM pg_stat_activity"
-            " WHERE application_name LIKE '%hint%' AND client_port = ANY($1)",
-            list(ways),
-        )
+        async with asyncio.timeout(
+            30
+        ):  # it may have been lost in the test before, and be on its way
+            while True:
+                ways = {
+                    each.server.get_extra_info("sockname")[1]: each for each in node.way.connections
+                }
+                rows = await db.fetch(
+                    "SELECT client_port FROM pg_stat_activity"
+                    " WHERE application_name LIKE '%hint%' AND client_port = ANY($1)",
+                    list(ways),
+                )
+                if rows:
+                    return [ways[row["client_port"]] for row in rows]
+                await asyncio.sleep(0.05)
     finally:
         await db.close()
-    assert rows, "nobody listens"
-    return [ways[row["client_port"]] for row in rows]
 
 
 @contextmanager

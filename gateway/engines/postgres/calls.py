@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 APPEND = (
     "SELECT * FROM append_writes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
-    " $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)"
+    " $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)"
 )
 SETTLE = "SELECT * FROM settle_writes($1, $2, $3, $4)"
 
@@ -101,7 +101,6 @@ def arguments(tries: Sequence[Try], lane: int, now: int | None, lease: float) ->
         _column(write.status for write in writes),
         _column(write.title and _storable(write.title) for write in writes),
         _column(write.judged for write in writes),
-        [owner for owner, count in enumerate(counts, 1) for _ in range(count)],
         bodies or None,
     ]
 

@@ -44,8 +44,7 @@ CREATE FUNCTION append_writes(
     p_statuses        text[],
     p_titles          text[],
     p_judged          boolean[],
-    p_owners          integer[],-- from here on for each entry: which write's it is, from 1
-    p_bodies          bytea[],
+    p_bodies          bytea[],  -- of all writes, one after the other
     OUT verdicts      integer[],
     OUT epochs        text[],
     OUT seqs          bigint[],
@@ -201,10 +200,12 @@ BEGIN
 
     IF p_bodies IS NOT NULL THEN
         INSERT INTO entry (session, seq, tag, at, body)
-        SELECT numbers[new.owner], seqs[new.owner] + new.nth - p_starts[new.owner],
-            p_tags[new.owner], ats[new.owner], new.body
-        FROM unnest(p_owners, p_bodies) WITH ORDINALITY AS new (owner, body, nth)
-        WHERE verdicts[new.owner] = 3;
+        SELECT w.session, w.seq + e.nth, w.tag, w.at, e.body
+        FROM unnest(verdicts, numbers, seqs, p_tags, ats, p_counts, p_starts)
+            AS w (verdict, session, seq, tag, at, entries, start)
+        CROSS JOIN LATERAL unnest(p_bodies[w.start + 1 : w.start + w.entries])
+            WITH ORDINALITY AS e (body, nth)
+        WHERE w.verdict = 3;
     END IF;
 END
 $$;
