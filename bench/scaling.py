@@ -43,15 +43,15 @@ class Costs:
     """What one machine of the measured kind can do, or what one thing takes of it."""
 
     append_rate: float = of(
-        10_000.0,
-        "events/s that one Postgres commits, many sessions, joined by group commit (bench.engines)",
+        20_000.0,
+        "events/s that one Postgres commits, one an append, of 64 sessions at once (bench.engines)",
     )
-    delivery_us: float = of(25.0, "microseconds of CPU for one event to one reader (bench.fanout)")
+    delivery_us: float = of(13.0, "microseconds of CPU for one event to one reader (bench.fanout)")
     append_us: float = of(
-        60.0, "microseconds of CPU of the node for one event that it appends (bench.engines)"
+        100.0, "microseconds of CPU of the node for one event that it appends: session and engine"
     )
     stream_kib: float = of(
-        24.0,
+        20.0,
         "KiB of a node for one open stream, without the kernel's (bench.stalled, architecture)",
     )
     event_bytes: float = of(

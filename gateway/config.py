@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     """Postgres: URL of the database itself, where `engine` is that of a PgBouncer."""
 
     engine_pool: int = Field(default=8, ge=1)
-    """Postgres: how many connections a server keeps for what is short, at most. It has three more, and
+    """Postgres: how many connections a server keeps for what is short, at most. It has two more, and
     those that append."""
 
     engine_writers: int = Field(default=2, ge=1)

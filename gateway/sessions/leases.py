@@ -210,10 +210,13 @@ class Leases:
     async def _listen(self) -> None:
         """Look as soon as a run may have been left for others."""
         while True:
-            with contextlib.suppress(EngineUnavailable):
+            pause = LEAST_BETWEEN_HINTS
+            try:
                 await self._engine.wait_orphans()
-            self._look_now.set()
-            await asyncio.sleep(LEAST_BETWEEN_HINTS * random.uniform(0.5, 1.5))  # noqa: S311
+                self._look_now.set()
+            except EngineUnavailable:
+                pause = LOOK_SECONDS
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load
 
     async def _keep_looking(self) -> None:
         while not self._retired:

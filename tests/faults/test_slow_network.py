@@ -26,7 +26,7 @@ BACKLOG = 600 * KIB
 @pytest.mark.parametrize(
     ("transport", "rate", "write_timeout", "seconds"),
     [
-        pytest.param("sse", 8 * KIB, 1, 2.2),
+        pytest.param("sse", 8 * KIB, 3, 6.5),
         pytest.param("websocket", 8 * KIB, 1, 2.2, marks=pytest.mark.long),
         pytest.param("sse", KIB, 10, 60, marks=[pytest.mark.long, pytest.mark.timeout(180)]),
     ],
