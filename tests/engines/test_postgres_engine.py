@@ -13,13 +13,13 @@ import pytest
 from gateway.engines.postgres import clients, pruning, reads, snapshots
 from gateway.engines.postgres.engine import PostgresEngine
 from gateway.engines.postgres.lookups import Lookups
-from gateway.engines.postgres.rows import Found, SessionRow
+from gateway.engines.postgres.rows import Found, Pooled, SessionRow
 from gateway.errors import SessionGone, SessionUnknown
 from gateway.log.engine import Engine, StoredSnapshot
 from gateway.log.page import PAGE_BYTES
 from gateway.log.position import Position
 from gateway.log.upkeep import Lifetimes
-from tests.support.logs import add, bodies, kept, make, tail
+from tests.support.logs import add, bodies, kept, make
 from tests.support.postgres import empty_database, shared
 from tests.support.waiting import proven_blocked
 
@@ -181,18 +181,35 @@ async def test_a_trim_that_had_to_wait_for_an_append_knows_of_it(
 async def test_a_long_log_goes_in_pieces_and_others_write_meanwhile(
     here: PostgresEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "PIECE_ROWS", 20)
+    monkeypatch.setattr(pruning, "PIECE_ROWS", 100)
+    drop_rows, next_piece = pruning.drop_rows, asyncio.Semaphore(0)
+
+    piece_done = asyncio.Event()
+
+    async def one_piece(db: Pooled) -> bool:
+        await next_piece.acquire()
+        more = await drop_rows(db)
+        piece_done.set()
+        return more
+
+    monkeypatch.setattr(pruning, "drop_rows", one_piece)
     for name in ("trimmed", "deleted"):
         await make(here, name, *[b"x"] * 600)
     await make(here, "s")
-    for work in (here.trim("trimmed", 590, b"state"), here.delete("deleted")):
-        left: set[int] = set()
-        before = count("entry") - (await tail(here)).seq
-        task = asyncio.create_task(work)
-        while not task.done():
-            await add(here, b"between")
-            left.add(await _others(here))
-        assert len([number for number in left if number < before]) >= 3, "nobody wrote in between"
+    async with asyncio.timeout(LIMIT):
+        for work in (here.trim("trimmed", 590, b"state"), here.delete("deleted")):
+            left = {await _others(here)}
+            task = asyncio.create_task(work)
+            while not task.done():
+                await add(here, b"between")
+                piece_done.clear()
+                next_piece.release()
+                ends = asyncio.create_task(piece_done.wait())
+                await asyncio.wait([ends, task], return_when=asyncio.FIRST_COMPLETED)
+                ends.cancel()
+                left.add(await _others(here))
+            await task
+            assert len(left) >= 3, "it went all at once"
     assert await _others(here) == 10
     assert count("dropped") == 0
 
