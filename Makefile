@@ -98,53 +98,29 @@ $(CLIENTS_READY): tests/clients/package-lock.json | $(TEST_READY)
 			"--silent", "--no-audit", "--no-fund", "--ignore-scripts"]))'
 	@touch $@
 
+# $(call installed,a command that succeeds if it is there,its name,Debian's package,Fedora's package,who needs it)
+define installed
+@if $(1); then exit 0; fi; \
+if [ "$$(id -u)" = 0 ]; then as_root=; else as_root='sudo -n'; fi; \
+if ! $$as_root true 2>/dev/null; then :; \
+elif command -v apt-get >/dev/null; then \
+	echo 'Installing $(2) with apt-get.'; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$as_root apt-get update -qq >/dev/null && \
+		$$as_root apt-get install -qq --no-install-recommends $(3) >/dev/null && exit 0; \
+elif command -v dnf >/dev/null; then \
+	echo 'Installing $(2) with dnf.'; \
+	$$as_root dnf install -q -y $(4) >/dev/null && exit 0; \
+fi; \
+echo '$(5) on the PATH (Debian: apt install $(3); Fedora: dnf install $(4)).' >&2; \
+exit 1
+endef
+
 nginx:
-	@if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root='sudo -n'; fi; \
-	if ! $$as_root true 2>/dev/null; then :; \
-	elif command -v apt-get >/dev/null; then \
-		echo 'Installing nginx with apt-get.'; \
-		export DEBIAN_FRONTEND=noninteractive; \
-		$$as_root apt-get update -qq >/dev/null && \
-			$$as_root apt-get install -qq --no-install-recommends nginx-light >/dev/null && exit 0; \
-	elif command -v dnf >/dev/null; then \
-		echo 'Installing nginx with dnf.'; \
-		$$as_root dnf install -q -y nginx >/dev/null && exit 0; \
-	fi; \
-	echo 'The tests behind a proxy need nginx on the PATH (Debian: apt install nginx-light).' >&2; \
-	exit 1
+	$(call installed,command -v nginx >/dev/null || [ -x /usr/sbin/nginx ],nginx,nginx-light,nginx,The tests behind a proxy need nginx)
 
 pgbouncer:
-	@if command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root='sudo -n'; fi; \
-	if ! $$as_root true 2>/dev/null; then :; \
-	elif command -v apt-get >/dev/null; then \
-		echo 'Installing pgbouncer with apt-get.'; \
-		export DEBIAN_FRONTEND=noninteractive; \
-		$$as_root apt-get update -qq >/dev/null && \
-			$$as_root apt-get install -qq --no-install-recommends pgbouncer >/dev/null && exit 0; \
-	elif command -v dnf >/dev/null; then \
-		echo 'Installing pgbouncer with dnf.'; \
-		$$as_root dnf install -q -y pgbouncer >/dev/null && exit 0; \
-	fi; \
-	echo 'The tests behind a pooler of connections need pgbouncer on the PATH (Debian: apt install pgbouncer).' >&2; \
-	exit 1
+	$(call installed,command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ],pgbouncer,pgbouncer,pgbouncer,The tests behind a pooler of connections need pgbouncer)
 
 chromium:
-	@for browser in $(CHROMIUMS); do \
-		if command -v $$browser >/dev/null; then exit 0; fi; \
-	done; \
-	if [ "$$(id -u)" = 0 ]; then as_root=; else as_root='sudo -n'; fi; \
-	if ! $$as_root true 2>/dev/null; then :; \
-	elif command -v apt-get >/dev/null; then \
-		echo 'Installing Chromium with apt-get.'; \
-		export DEBIAN_FRONTEND=noninteractive; \
-		$$as_root apt-get update -qq >/dev/null && \
-			$$as_root apt-get install -qq --no-install-recommends chromium >/dev/null && exit 0; \
-	elif command -v dnf >/dev/null; then \
-		echo 'Installing Chromium with dnf.'; \
-		$$as_root dnf install -q -y chromium >/dev/null && exit 0; \
-	fi; \
-	echo 'The browser tests need Chromium or Chrome on the PATH' \
-		'(Debian: apt install chromium; Fedora: dnf install chromium).' >&2; \
-	exit 1
+	$(call installed,for browser in $(CHROMIUMS); do command -v $$browser && break; done | grep -q .,Chromium,chromium,chromium,The browser tests need Chromium or Chrome)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from runtime.mcp import HttpServer, StdioServer
 from runtime.models.scripted import Cue, call_tools
 from runtime.runnable import Decision, Runnable, RunOptions
 from tests.runtime.support import Log, check_ended
+from tests.support.ports import free_port
 
 __all__ = [
     "PATIENCE",
@@ -41,13 +41,6 @@ SERVER = Path(__file__).with_name("mcp_server.py")
 
 def stdio_server(env: Mapping[str, str] | None = None, cwd: Path | None = None) -> StdioServer:
     return StdioServer(sys.executable, [str(SERVER), "stdio"], env=env, cwd=cwd)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextlib.asynccontextmanager

@@ -75,7 +75,6 @@ async def test_what_becomes_of_the_answer_is_chosen_beside_the_send_button(
     assert hint[0] <= hint[1], "what the keys do is cut off"
     await user.part("policy").select_option("interrupt")
     await user.say("shorter please")
-    await expect(user.messages("user").last).to_contain_text("shorter please")
     await expect(user.messages("assistant").first).to_have_attribute("data-status", "incomplete")
     await user.until_run("Done")
     await expect(user.messages("user")).to_contain_text([LONG, "shorter please", "waits"])

@@ -71,13 +71,6 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_without_a_command_the_help_is_shown_with_examples() -> None:
     asked = tidegate("--help")
     assert asked.returncode == 0

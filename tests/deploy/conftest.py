@@ -17,7 +17,7 @@ QUIET = {"TIDEGATE_KEEPALIVE_S": "0.2", "TIDEGATE_WS_HEARTBEAT_S": "0.4", "TIDEG
 """Seventy times as often as by default: a test can wait for what proxies do to silence."""
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def both(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nodes]:
     """`node-a` and `node-b`, in processes of their own."""
     url = shared().create_database("deploy")

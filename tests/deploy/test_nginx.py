@@ -166,7 +166,7 @@ async def test_nodes_hear_by_what_name_they_were_called_and_the_log_has_no_curso
     async with two_nodes(tmp_path) as (one, other, http):
         await asked(http, f"{EVENTS}?after=k3f9aa.1042.9b1c77e0", "GET")
         (heard,) = one.heard + other.heard
-        assert heard.headers["Host"] == f"{http._base_url.host}:{http._base_url.port}"  # type: ignore[union-attr]
+        assert heard.headers["Host"] == f"{http._base_url.host}:{http._base_url.port}"  # type: ignore[union-attr] # it was given one
         assert heard.headers["X-Forwarded-Proto"] == "http"
         assert "Upgrade" not in heard.headers
         assert heard.headers.get("Connection", "keep-alive") == "keep-alive"

@@ -171,7 +171,7 @@ async def test_a_dedicated_connection_has_none_of_the_time_limits_that_the_datab
 
 async def test_the_other_end_s_vanishing_is_noticed(connections: Connections) -> None:
     db = await connections.dedicated("test")
-    link: socket.socket = db._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    link: socket.socket = db._transport.get_extra_info("socket")  # type: ignore[attr-defined] # the driver shows it nowhere
     assert link.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
     assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000

@@ -13,7 +13,8 @@ import pytest
 from gateway.engines.postgres import clients, pruning, reads, snapshots
 from gateway.engines.postgres.engine import PostgresEngine
 from gateway.engines.postgres.lookups import Lookups
-from gateway.engines.postgres.rows import Found, Pooled, SessionRow
+from gateway.engines.postgres.rows import Found, Pooled
+from gateway.engines.session_row import SessionRow
 from gateway.errors import SessionGone, SessionUnknown
 from gateway.log.engine import Engine, StoredSnapshot
 from gateway.log.page import PAGE_BYTES

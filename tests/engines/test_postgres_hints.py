@@ -104,7 +104,8 @@ async def test_between_two_notifications_there_is_a_pause(monkeypatch: pytest.Mo
 
 async def hint_connections() -> list[int]:
     rows = await sql(
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'tidegate hints' ORDER BY pid"
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'tidegate hints'"
+        " AND datname = current_database() ORDER BY pid"
     )
     return [row["pid"] for row in rows]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from tests.support.ports import free_port, until_open
 
 __all__ = ["NGINX", "UPGRADE", "nginx_before", "nginx_with"]
 
@@ -71,7 +72,7 @@ async def nginx_with(
         changes: What to say in place of some of its words; each has to be there.
     """
     assert NGINX is not None, "nginx is not installed: `make test` does it"
-    port = _free_port()
+    port = free_port()
     temporary = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
     for words, others in {
         "listen 80;": f"listen 127.0.0.1:{port};",
@@ -87,29 +88,10 @@ async def nginx_with(
     process = await asyncio.create_subprocess_exec(NGINX, *arguments)
     try:
         async with asyncio.timeout(START_LIMIT):
-            await _until_open(port, process)
+            await until_open(port, process)
         yield f"http://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
             process.terminate()
         async with asyncio.timeout(START_LIMIT):
             await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def _until_open(port: int, process: asyncio.subprocess.Process) -> None:
-    while True:
-        assert process.returncode is None, "nginx ended; see its words above"
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            await asyncio.sleep(0.02)  # it listens in a moment; there is nothing to wait on
-        else:
-            writer.close()
-            await writer.wait_closed()
-            return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.support.ports import free_port, until_open
 from tests.support.postgres import USER, Cluster
 
 __all__ = ["PGBOUNCER", "pgbouncer_before"]
@@ -42,9 +42,7 @@ async def pgbouncer_before(cluster: Cluster, folder: Path) -> AsyncIterator[int]
         folder: For its configuration.
     """
     assert PGBOUNCER is not None, "pgbouncer is not installed: `make test` does it"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     file = folder / "pgbouncer.ini"
     file.write_text(CONFIGURATION.format(server=cluster.port, port=port, user=USER))
     # Like Postgres it refuses to be root; it reads its file before it changes.
@@ -54,22 +52,9 @@ async def pgbouncer_before(cluster: Cluster, folder: Path) -> AsyncIterator[int]
     )
     try:
         async with asyncio.timeout(START_LIMIT):
-            await _until_open(port, process)
+            await until_open(port, process)
         yield port
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-async def _until_open(port: int, process: asyncio.subprocess.Process) -> None:
-    while True:
-        assert process.returncode is None, "pgbouncer ended"
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            await asyncio.sleep(0.02)  # it listens in a moment; there is nothing to wait on
-        else:
-            writer.close()
-            await writer.wait_closed()
-            return

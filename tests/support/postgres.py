@@ -11,7 +11,6 @@ import functools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ from urllib.parse import quote, urlencode
 import asyncpg
 
 from gateway.engines.postgres.schema import migrate
+from tests.support.ports import free_port
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it looks for a folder of the desktop that servers do not have
@@ -101,7 +101,7 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate-pg-"))
         self.data = self.folder / "data"
         self.log = self.folder / "log"
-        self.port = _free_port()
+        self.port = free_port()
         self._settings = {
             **SETTINGS,
             "unix_socket_directories": str(self.folder),
@@ -250,12 +250,6 @@ class Cluster:
         """Make a database with nothing in it, also if there is one of that name; return its URL."""
         self.psql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE);\nCREATE DATABASE "{name}";')
         return self.url(name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @functools.cache

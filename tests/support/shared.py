@@ -22,7 +22,7 @@ from gateway.sessions.manager import SessionManager
 from gateway.transports.draining import OpenStreams
 from runtime.registry import Registry
 from runtime.runnable import Runnable
-from tests.support.readers import READERS, Reader
+from tests.support.host import Host
 
 __all__ = ["Hintless", "Node", "Unsteady", "sharing"]
 
@@ -80,20 +80,8 @@ class Hintless(Unsteady):
         await asyncio.sleep(self.SECONDS)
 
 
-class Node:
-    """One server, and a client for it."""
-
-    def __init__(self, url: str, manager: SessionManager, http: aiohttp.ClientSession) -> None:
-        self.url = url
-        self.manager = manager
-        self.http = http
-        self._readers: list[Reader] = []
-        self.responses: list[aiohttp.ClientResponse] = []
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self.url.removeprefix("http://").rsplit(":", 1)
-        return host, int(port)
+class Node(Host):
+    """One server of several."""
 
     async def ask(
         self, method: str, path: str, body: object = None, **headers: str
@@ -115,19 +103,6 @@ class Node:
         assert status == 202, answer
         found: dict[str, Any] = answer
         return found
-
-    async def read(self, transport: str, session_id: str, after: str | None = None) -> Reader:
-        """Open a reader; it is cut when the node is taken down."""
-        reader = READERS[transport](self.http, session_id)
-        self._readers.append(reader)
-        await reader.open(after)
-        return reader
-
-    async def cut_all(self) -> None:
-        for reader in self._readers:
-            await reader.cut()
-        for response in self.responses:
-            response.close()
 
 
 @asynccontextmanager

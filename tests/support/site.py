@@ -16,8 +16,8 @@ from gateway.log.engine import Engine
 from gateway.sessions.manager import SessionManager
 from runtime.events import Custom
 from runtime.registry import Registry
+from tests.support.host import Host
 from tests.support.puppet import Part, Puppet
-from tests.support.readers import READERS, Reader
 
 _numbers = itertools.count(1)
 
@@ -47,27 +47,18 @@ class Talk:
         return str(head.start), str(head.tail)
 
 
-class Site:
-    """A running server and a client for it."""
+class Site(Host):
+    """A server whose runs do what the test says."""
 
     def __init__(self, url: str, manager: SessionManager, http: aiohttp.ClientSession) -> None:
-        self.url = url
-        self.manager = manager
-        self.http = http
+        super().__init__(url, manager, http)
         self.endings: dict[str, asyncio.Event] = {}
         self.begun: asyncio.Event = asyncio.Event()
         self.parts: list[Part] = []
-        self._readers: list[Reader] = []
-        self.responses: list[aiohttp.ClientResponse] = []
 
     @property
     def engine(self) -> Engine:
         return self.manager.engine
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self.url.removeprefix("http://").rsplit(":", 1)
-        return host, int(port)
 
     async def play(self, part: Part) -> None:
         """Do nothing until the test ends the run."""
@@ -97,19 +88,6 @@ class Site:
         async with asyncio.timeout(30):
             await self.begun.wait()
         return Talk(self, session_id, self.parts[-1])
-
-    async def read(self, transport: str, session_id: str, after: str | None = None) -> Reader:
-        """Open a reader; it is cut when the site is taken down."""
-        reader = READERS[transport](self.http, session_id)
-        self._readers.append(reader)
-        await reader.open(after)
-        return reader
-
-    async def cut_all(self) -> None:
-        for reader in self._readers:
-            await reader.cut()
-        for response in self.responses:
-            response.close()
 
 
 @asynccontextmanager

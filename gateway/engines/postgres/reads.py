@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import asyncpg
 
-from gateway.engines.postgres.rows import COLUMNS, Pooled, SessionRow, absent
+from gateway.engines.postgres.rows import Pooled, absent
 from gateway.engines.rules import check_position
+from gateway.engines.session_row import COLUMNS, SessionRow
 from gateway.log.engine import Answer, Head, SessionRecord
 from gateway.log.entry import Entry
 from gateway.log.page import PAGE_BYTES, page

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import asyncpg
-import orjson
 from asyncpg.pool import PoolConnectionProxy
 
+from gateway.engines.session_row import COLUMNS, SessionRow
 from gateway.errors import SessionGone, SessionUnknown
-from gateway.log.engine import Fence, Head, SessionRecord, SessionStatus
-from gateway.log.position import Position
 
 __all__ = [
-    "COLUMNS",
     "GONE",
     "NOW",
     "Found",
     "Gone",
     "Pooled",
-    "SessionRow",
     "absent",
     "find",
     "look_up",
@@ -32,63 +28,6 @@ Pooled: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 NOW = "coalesce({}::bigint, (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
 """The time as SQL, in milliseconds since 1970 UTC: a parameter, or if that is NULL when the statement
 began, by the clock of the database."""
-
-
-class SessionRow(NamedTuple):
-    """What is read of a row of `session`."""
-
-    number: int
-    session_id: str
-    agent: str
-    metadata: bytes
-    digest: str
-    status: SessionStatus
-    title: str | None
-    created_at: int
-    epoch: str
-    start_seq: int
-    start_tag: str
-    tail_seq: int
-    tail_tag: str
-    claim_run_id: str
-    claim_attempt: int
-    claim_nonce: str | None
-
-    @property
-    def tail(self) -> Position:
-        """The position after the last entry."""
-        return Position(self.epoch, self.tail_seq, self.tail_tag)
-
-    @property
-    def head(self) -> Head:
-        """Both ends of what is kept."""
-        return Head(Position(self.epoch, self.start_seq, self.start_tag), self.tail)
-
-    @property
-    def claim(self) -> Fence | None:
-        """The current claim."""
-        if self.claim_nonce is None:
-            return None
-        return Fence(self.claim_run_id, self.claim_attempt, self.claim_nonce)
-
-    @property
-    def record(self) -> SessionRecord:
-        """The session as the session list shows it."""
-        return SessionRecord(
-            session_id=self.session_id,
-            agent=self.agent,
-            metadata=orjson.loads(self.metadata),
-            digest=self.digest,
-            status=self.status,
-            title=self.title,
-            created_at=self.created_at,
-            claim=self.claim,
-            tail=self.tail,
-        )
-
-
-COLUMNS = ", ".join(SessionRow._fields)
-"""By name: a newer version of the schema may have more."""
 
 
 class Gone:

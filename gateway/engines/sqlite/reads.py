@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import orjson
 
 from gateway.engines.rules import check_position
-from gateway.engines.sqlite.rows import SessionRow, find, find_answer, look_up, tag_at
+from gateway.engines.session_row import COLUMNS, SessionRow
+from gateway.engines.sqlite.rows import find, find_answer, look_up, tag_at
 from gateway.errors import SessionGone
 from gateway.log.engine import Answer, Checkpoint, Head, SessionRecord
 from gateway.log.entry import Entry
@@ -66,15 +67,15 @@ def session(db: sqlite3.Connection, session_id: str) -> SessionRecord:
 def sessions(db: sqlite3.Connection, limit: int, after: str | None) -> Sequence[SessionRecord]:
     """Return a page of sessions, newest first."""
     if after is None:
-        rows = db.execute("SELECT * FROM session ORDER BY number DESC LIMIT ?", (limit,))
+        rows = db.execute(f"SELECT {COLUMNS} FROM session ORDER BY number DESC LIMIT ?", (limit,))  # noqa: S608 - fixed
     else:
         rows = db.execute(
-            "SELECT * FROM session"
+            f"SELECT {COLUMNS} FROM session"  # noqa: S608 - fixed
             " WHERE number < (SELECT number FROM session WHERE session_id = ?)"
             " ORDER BY number DESC LIMIT ?",
             (after, limit),
         )
-    return [SessionRow._make(row).record for row in rows]
+    return [SessionRow(*row).record for row in rows]
 
 
 def answer(db: sqlite3.Connection, session_id: str, command_id: str) -> Answer | None:

@@ -5,75 +5,41 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-import orjson
-
 from gateway.engines.rules import Lease
+from gateway.engines.session_row import COLUMNS, SessionRow
 from gateway.errors import SessionGone, SessionUnknown
-from gateway.log.engine import Answer, Fence, Head, SessionRecord, SessionStatus
+from gateway.log.engine import Answer
 from gateway.log.position import Position
 
-__all__ = ["SessionRow", "find", "find_answer", "look_up", "tag_at"]
+__all__ = ["ToWrite", "find", "find_answer", "look_up", "tag_at", "to_write"]
 
 
-class SessionRow(NamedTuple):
-    """A row of `session`, in the order of the table's columns."""
+class ToWrite(NamedTuple):
+    """A session, and what only an append wants to know of its row.
 
-    number: int
-    session_id: str
-    agent: str
-    metadata: bytes
-    digest: str
-    status: SessionStatus
-    title: str | None
-    created_at: int
-    claim_run_id: str
-    claim_attempt: int
-    claim_nonce: str | None
-    epoch: str
-    start_seq: int
-    start_tag: str
-    tail_seq: int
-    tail_tag: str
+    Attributes:
+        session: The session.
+        tail_at: The time of its last entry, or of its creation.
+        lease: How long its claim holds.
+    """
+
+    session: SessionRow
     tail_at: int
-    claim_life: str | None
-    claim_until: int | None
+    lease: Lease
 
-    @property
-    def tail(self) -> Position:
-        """The position after the last entry."""
-        return Position(self.epoch, self.tail_seq, self.tail_tag)
 
-    @property
-    def head(self) -> Head:
-        """Both ends of what is kept."""
-        return Head(Position(self.epoch, self.start_seq, self.start_tag), self.tail)
-
-    @property
-    def claim(self) -> Fence | None:
-        """The current claim."""
-        if self.claim_nonce is None:
-            return None
-        return Fence(self.claim_run_id, self.claim_attempt, self.claim_nonce)
-
-    @property
-    def lease(self) -> Lease:
-        """How long the claim holds."""
-        return Lease(self.claim_life, self.claim_until or 0)
-
-    @property
-    def record(self) -> SessionRecord:
-        """The session as the session list shows it."""
-        return SessionRecord(
-            session_id=self.session_id,
-            agent=self.agent,
-            metadata=orjson.loads(self.metadata),
-            digest=self.digest,
-            status=self.status,
-            title=self.title,
-            created_at=self.created_at,
-            claim=self.claim,
-            tail=self.tail,
-        )
+def _found(db: sqlite3.Connection, session_id: str) -> ToWrite | None:
+    row = db.execute(
+        f"SELECT tail_at, claim_life, claim_until, {COLUMNS} FROM session WHERE session_id = ?",  # noqa: S608 - fixed
+        (session_id,),
+    ).fetchone()
+    if row is not None:
+        tail_at, life, until, *columns = row
+        return ToWrite(SessionRow(*columns), tail_at, Lease(life, until or 0))
+    gone = "SELECT 1 FROM tombstone WHERE session_id = ?"
+    if db.execute(gone, (session_id,)).fetchone() is not None:
+        raise SessionGone(session_id)
+    return None
 
 
 def look_up(db: sqlite3.Connection, session_id: str) -> SessionRow | None:
@@ -82,13 +48,8 @@ def look_up(db: sqlite3.Connection, session_id: str) -> SessionRow | None:
     Raises:
         SessionGone: If the session was deleted.
     """
-    row = db.execute("SELECT * FROM session WHERE session_id = ?", (session_id,)).fetchone()
-    if row is not None:
-        return SessionRow._make(row)
-    gone = "SELECT 1 FROM tombstone WHERE session_id = ?"
-    if db.execute(gone, (session_id,)).fetchone() is not None:
-        raise SessionGone(session_id)
-    return None
+    found = _found(db, session_id)
+    return None if found is None else found.session
 
 
 def find(db: sqlite3.Connection, session_id: str) -> SessionRow:
@@ -98,10 +59,20 @@ def find(db: sqlite3.Connection, session_id: str) -> SessionRow:
         SessionUnknown: If there is no such session.
         SessionGone: If the session was deleted.
     """
-    row = look_up(db, session_id)
-    if row is None:
+    return to_write(db, session_id).session
+
+
+def to_write(db: sqlite3.Connection, session_id: str) -> ToWrite:
+    """Return a session for an append.
+
+    Raises:
+        SessionUnknown: If there is no such session.
+        SessionGone: If the session was deleted.
+    """
+    found = _found(db, session_id)
+    if found is None:
         raise SessionUnknown(session_id)
-    return row
+    return found
 
 
 def find_answer(db: sqlite3.Connection, session: SessionRow, command_id: str) -> Answer | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sqlite3
 
 from gateway.engines.rules import check_position
-from gateway.engines.sqlite.rows import SessionRow, find, look_up, tag_at
+from gateway.engines.session_row import SessionRow
+from gateway.engines.sqlite.rows import find, look_up, tag_at
 from gateway.errors import CursorInvalid, SessionGone
 from gateway.log.engine import StoredSnapshot
 from gateway.log.position import Position

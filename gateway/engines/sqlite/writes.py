@@ -19,7 +19,8 @@ from gateway.engines.rules import (
     judge,
     lease_after,
 )
-from gateway.engines.sqlite.rows import SessionRow, find, find_answer, look_up
+from gateway.engines.session_row import SessionRow
+from gateway.engines.sqlite.rows import find_answer, look_up, to_write
 from gateway.engines.stamps import new_epoch, new_tag
 from gateway.log.engine import Answer, Appended, Checkpoint, NewSession, Write
 from gateway.log.entry import Entry
@@ -39,20 +40,22 @@ it behind a busy event loop, so one statement per entry would be slow just when 
 
 def append(db: sqlite3.Connection, write: Write, life: str, now: int) -> tuple[Appended, Position]:
     """Do a write in this life of the store; return what it did and the tail before it."""
-    session = look_up(db, write.session_id)
-    if session is None and write.create is not None:
-        session = _create(db, write.session_id, write.create, now)
-    else:
-        session = session or find(db, write.session_id)
+    is_new = False
+    if write.create is not None and look_up(db, write.session_id) is None:
+        _create(db, write.session_id, write.create, now)
+        is_new = True
+    found = to_write(db, write.session_id)
+    session = found.session
+    if not is_new:
         remembered = find_answer(db, session, write.answer.command_id) if write.answer else None
         repeated = judge(write, Standing(session.digest, session.claim, session.tail, remembered))
         if repeated is not None:
             return repeated, session.tail
-    entries = _entries(session, write, max(session.tail_at, now))
+    entries = _entries(session, write, max(found.tail_at, now))
     _insert_entries(db, session, entries)
     tail = entries[-1].position if entries else session.tail
-    lease = lease_after(write, session.lease, life, now)
-    _update(db, session, write, tail, max(session.tail_at, now), lease=lease)
+    lease = lease_after(write, found.lease, life, now)
+    _update(db, session, write, tail, max(found.tail_at, now), lease=lease)
     answer = write.answer
     if answer is not None:
         answer = replace(answer, position=entries[0].position if entries else tail)
@@ -68,7 +71,7 @@ def _entries(session: SessionRow, write: Write, at: int) -> tuple[Entry, ...]:
     )
 
 
-def _create(db: sqlite3.Connection, session_id: str, new: NewSession, now: int) -> SessionRow:
+def _create(db: sqlite3.Connection, session_id: str, new: NewSession, now: int) -> None:
     db.execute(
         # SQLite would give the number of the last session again if that was deleted.
         "INSERT INTO session (number, session_id, agent, metadata, digest, status, created_at, epoch,"
@@ -86,7 +89,6 @@ def _create(db: sqlite3.Connection, session_id: str, new: NewSession, now: int) 
             NO_TAG,
         ),
     )
-    return find(db, session_id)
 
 
 def _insert_entries(
