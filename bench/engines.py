@@ -10,7 +10,7 @@ connections as the engine's writers, on a table like the engine's:
 
     raw single    each call is an INSERT of its own, on as many connections as there are sessions
                   (no more than 16): what a server without group commit would do
-    raw batched   the same events in INSERTs of all that can be joined, one on each writer's
+    raw batched   the same rows in INSERTs of all that can be joined, one on each writer's
                   connection at a time; nothing else is stored, checked or answered: the most that
                   this database could do
 
@@ -44,6 +44,7 @@ from bench.append import BODY
 from gateway.app import running
 from gateway.config import Settings
 from gateway.engines.postgres.engine import PostgresEngine
+from gateway.engines.stamps import new_tag
 from gateway.log.engine import NewSession, Write
 from runtime.events import MessageCompleted, MessageDelta, MessageStarted, RunCompleted, RunStarted
 from runtime.messages import Usage
@@ -109,23 +110,34 @@ async def engine_rate(
     return rate, took
 
 
-async def raw_rate(url: str, connections: int, rows: int, seconds: float) -> float:
-    """Return events/s by INSERTs of so many rows, one at a time on each connection."""
-    bodies = [BODY] * rows
-    numbers = list(range(1, rows + 1))
+async def raw_rate(
+    url: str, connections: int, sessions: int, batch: int, seconds: float
+) -> float:
+    """Return events/s by INSERTs, one at a time on each connection.
+
+    Args:
+        url: Of the database.
+        connections: How many insert at the same time.
+        sessions: Whose events one INSERT joins.
+        batch: How many events of each of them.
+        seconds: How long.
+    """
+    bodies = [BODY] * (sessions * batch)
     done = 0
 
-    async def inserting(db: asyncpg.Connection[asyncpg.Record], session: int) -> None:
+    async def inserting(db: asyncpg.Connection[asyncpg.Record], first: int) -> None:
         nonlocal done
         statement = await db.prepare(
-            "INSERT INTO raw_entry SELECT $1, $2 + n, 'cafecafe', 1, body"
-            " FROM unnest($3::bigint[], $4::bytea[]) AS given(n, body)"
+            "INSERT INTO raw_entry SELECT session, seq, tag, 1, body"
+            " FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[])"
+            " AS given (session, seq, tag, body)"
         )
-        after = 0
+        numbers = [number for number in range(first, first + sessions) for _ in range(batch)]
+        seqs = list(range(1, batch + 1)) * sessions
         while time.perf_counter() < end:
-            await statement.fetch(session, after, numbers, bodies)
-            after += rows
-            done += rows
+            await statement.fetch(numbers, seqs, [new_tag()] * len(bodies), bodies)
+            seqs = [seq + batch for seq in seqs]
+            done += len(bodies)
 
     async with AsyncExitStack() as stack:
         dbs = []
@@ -141,8 +153,8 @@ async def raw_rate(url: str, connections: int, rows: int, seconds: float) -> flo
         begun = time.perf_counter()
         end = begun + seconds
         async with asyncio.TaskGroup() as tasks:
-            for session, db in enumerate(dbs):
-                tasks.create_task(inserting(db, session))
+            for place, db in enumerate(dbs):
+                tasks.create_task(inserting(db, place * sessions))
         rate = done / (time.perf_counter() - begun)
         await dbs[0].execute("DROP TABLE raw_entry")
     return rate
@@ -159,8 +171,8 @@ async def appends(url: str, seconds: float, rounds: int) -> None:
             rate, each = await engine_rate(url, sessions, batch, seconds)
             engine.append(rate)
             took += each
-            single.append(await raw_rate(url, min(sessions, 16), batch, seconds))
-            batched.append(await raw_rate(url, lanes, sessions // lanes * batch, seconds))
+            single.append(await raw_rate(url, min(sessions, 16), 1, batch, seconds))
+            batched.append(await raw_rate(url, lanes, sessions // lanes, batch, seconds))
         cuts = quantiles(took, n=100)
         ratios = [mine / most for mine, most in zip(engine, batched, strict=True)]
         print(

@@ -104,9 +104,9 @@ class Write:
     judged: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Appended:
-    """What an append did.
+    """What an append did. Never changes.
 
     Attributes:
         entries: The committed entries, in order.

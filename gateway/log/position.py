@@ -27,9 +27,13 @@ ONLY_NEW: Literal["$"] = "$"
 """In place of a cursor: only what comes next."""
 
 
-@dataclass(frozen=True, slots=True)
+# One is made for each entry: not `frozen`, with which that takes three times as long (measured).
+@dataclass(slots=True, unsafe_hash=True)
 class Position:
-    """A place in a log: right after the entry `seq`, or before the first one if `seq` is 0."""
+    """A place in a log: right after the entry `seq`, or before the first one if `seq` is 0.
+
+    Never changes.
+    """
 
     epoch: str
     seq: int

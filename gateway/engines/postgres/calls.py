@@ -34,9 +34,9 @@ SETTLE = "SELECT * FROM settle_writes($1, $2, $3, $4)"
 _UNKNOWN, _GONE, _REFUSED, _DONE = range(4)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Committed:
-    """A write that is in the store.
+    """A write that is in the store. Never changes.
 
     Attributes:
         session_id: Whose log.
@@ -61,9 +61,12 @@ class Try:
     def done(self, before: Position, at: int) -> Appended:
         """Return what the write did, if it was done after this tail and at this time."""
         write = self.write
+        session_id, epoch, tag = write.session_id, before.epoch, self.tag
         entries = tuple(
-            Entry(write.session_id, Position(before.epoch, seq, self.tag), at, body)
-            for seq, body in enumerate(write.bodies, before.seq + 1)
+            [
+                Entry(session_id, Position(epoch, seq, tag), at, body)
+                for seq, body in enumerate(write.bodies, before.seq + 1)
+            ]
         )
         tail = entries[-1].position if entries else before
         answer = write.answer
