@@ -110,9 +110,7 @@ async def engine_rate(
     return rate, took
 
 
-async def raw_rate(
-    url: str, connections: int, sessions: int, batch: int, seconds: float
-) -> float:
+async def raw_rate(url: str, connections: int, sessions: int, batch: int, seconds: float) -> float:
     """Return events/s by INSERTs, one at a time on each connection.
 
     Args:

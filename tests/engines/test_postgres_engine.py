@@ -176,6 +176,16 @@ async def test_a_trim_that_had_to_wait_for_an_append_knows_of_it(
     assert [entry.seq for entry in await kept(here)] == [4]
 
 
+async def test_no_more_sessions_are_forgotten_at_once_than_asked_for_whatever_the_statistics_say(
+    here: PostgresEngine,
+) -> None:
+    await make(here, "a")
+    shared().psql("ANALYZE session;", "tests")
+    for name in "bcdef":
+        await make(here, name)
+    assert await here.forget(age_ms=0, limit=2) == ["a", "b"]
+
+
 # --- rows ----------------------------------------------------------------------------------------
 
 

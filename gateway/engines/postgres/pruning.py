@@ -110,8 +110,8 @@ async def drop_rows(db: Pooled) -> bool:
         if row is None:
             return False
         done = await db.execute(
-            "DELETE FROM entry WHERE session = $1 AND seq IN"
-            " (SELECT seq FROM entry WHERE session = $1 AND seq <= $2 ORDER BY seq LIMIT $3)",
+            "DELETE FROM entry WHERE session = $1 AND seq = ANY (ARRAY("
+            "SELECT seq FROM entry WHERE session = $1 AND seq <= $2 ORDER BY seq LIMIT $3))",
             row["session"],
             row["through"],
             PIECE_ROWS,
@@ -171,12 +171,14 @@ async def excess(
     ]
 
 
+# An array is made once. With `IN` the database may ask again for each row that it looks at, and then
+# others are found in place of those that are gone already: more than the limit.
 _FORGET = f"""
-DELETE FROM session WHERE number IN (
+DELETE FROM session WHERE number = ANY (ARRAY(
     SELECT number FROM session WHERE tail_at <= {NOW.format("$1")} - $2::bigint
     AND claim_nonce IS NULL AND status <> 'running' ORDER BY number LIMIT $3
     FOR UPDATE SKIP LOCKED
-) RETURNING number, session_id
+)) RETURNING number, session_id
 """  # noqa: S608 - ours
 
 
