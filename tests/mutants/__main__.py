@@ -122,6 +122,9 @@ def chosen(words: Iterable[str]) -> list[Mutant]:
 async def main() -> int:
     """Judge the chosen mutants; return the exit code."""
     mutants = chosen(sys.argv[1:])
+    if not mutants:
+        _console.print(f"no safeguard has one of these words: {' '.join(sys.argv[1:])}")
+        return 2
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     _console.print(f"{len(mutants)} mutants; their tests on the unchanged code first")
     with project_copy() as copy:
