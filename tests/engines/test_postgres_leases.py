@@ -44,6 +44,22 @@ async def test_heartbeats_go_on_while_all_connections_for_reading_are_busy(opene
             assert await leases.heartbeat(db, {"s": FIRST}, None, 20) == {"s"}
 
 
+@pytest.mark.fault("F18", holds=("I12",))
+async def test_the_first_heartbeat_of_a_connection_asks_the_server_for_nothing_else(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await claimed(opened, "s")
+    asked: list[object] = []
+
+    async def noted(*types: object) -> None:
+        asked.append(types)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", noted)
+    async with opened.connections.private("heartbeat").using() as db:
+        assert await leases.heartbeat(db, {"s": FIRST}, None, 20) == {"s"}
+    assert not asked
+
+
 @pytest.mark.fault("F19", holds=("I12",))
 async def test_a_lease_is_given_renewed_and_over_by_the_clock_of_the_database(
     opened: Store,
