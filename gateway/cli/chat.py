@@ -17,6 +17,7 @@ from gateway.config import LogLevel
 from gateway.errors import StartupRefused
 from runtime.cli.local import LocalTalk
 from runtime.cli.perform import WAITING, perform
+from runtime.cli.process import running
 from runtime.cli.prompt import Prompt, describe
 from runtime.cli.renderer import Renderer
 from runtime.cli.talk import Talk
@@ -82,7 +83,7 @@ def chat(
     """
     log_nothing() if log_level is None else configure_logging(log_level)
     terminal = Terminal(color=color, quiet=quiet)
-    with ended(terminal), asyncio.Runner() as runner:
+    with ended(terminal), running() as runner:
         if url is None and session is not None:
             raise StartupRefused("--session goes with --url: only a server keeps sessions")
         if url is not None and target is not None:

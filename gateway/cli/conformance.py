@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from gateway.cli.ending import ended
 from gateway.conformance.check import Check, Result, Role
 from gateway.conformance.verdict import Standing, Verdict, verdicts
 from gateway.errors import StartupRefused
+from runtime.cli.process import running
 from runtime.cli.terminal import Terminal, is_terminal, printable
 
 __all__ = ["EXAMPLES", "conformance"]
@@ -92,7 +92,7 @@ def conformance(
     It talks to the server as any client does, in sessions of its own, which it deletes.
     """
     terminal = Terminal(color=color)
-    with ended(terminal), asyncio.Runner() as runner:
+    with ended(terminal), running() as runner:
         checks = _chosen(rule or ())
         names: dict[Role, str] = {
             "echo": echo,

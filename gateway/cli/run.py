@@ -21,6 +21,7 @@ from gateway.errors import StartupRefused
 from gateway.log.serde import dump
 from runtime.cli.local import LocalTalk
 from runtime.cli.perform import WAITING, Decide, perform
+from runtime.cli.process import running
 from runtime.cli.prompt import Prompt, describe
 from runtime.cli.renderer import Renderer, failure_line
 from runtime.cli.talk import Heard, Notice, Restated, Talk
@@ -125,7 +126,7 @@ def run(
     """
     log_nothing() if log_level is None else configure_logging(log_level)
     terminal = Terminal(color=color, quiet=quiet)
-    with ended(terminal), asyncio.Runner() as runner:
+    with ended(terminal), running() as runner:
         registry = load_registry(target, form="FILE.py:NAME", example="graph.py:graph")
         work = Work(registry, given, settings or (), timeout)
         decide = _decider(Prompt(terminal), approve=approve, answer=answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ from runtime.agent import Agent
 from runtime.cli.load import LoadRefused, load_registry
 from runtime.cli.local import LocalTalk
 from runtime.cli.perform import FAILED, INTERRUPTED, REFUSED, WAITING, perform
-from runtime.cli.process import run_process
+from runtime.cli.process import run_process, running
 from runtime.cli.prompt import Prompt, describe
 from runtime.cli.renderer import Renderer
 from runtime.cli.terminal import Terminal, is_terminal
@@ -87,7 +86,7 @@ def ask(
 def _answer(registry: Registry, question: str, terminal: Terminal) -> int:
     prompt = Prompt(terminal)
     talk = LocalTalk(registry)
-    with asyncio.Runner() as runner:
+    with running() as runner:
         try:
             code = perform(
                 runner,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import typer
 
 from runtime.cli.perform import INTERRUPTED
 
-__all__ = ["run_process"]
+__all__ = ["run_process", "running"]
 
 
 def run_process(app: typer.Typer, name: str) -> None:
@@ -38,6 +41,20 @@ def run_process(app: typer.Typer, name: str) -> None:
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, _leave)
+
+
+@contextmanager
+def running() -> Iterator[asyncio.Runner]:
+    """Yield what the coroutines of a command run in, until the command is over.
+
+    From then on Ctrl-C ends the process at once: it would break off the closing of the event loop,
+    which complains when it is collected half closed.
+    """
+    with asyncio.Runner() as runner:
+        try:
+            yield runner
+        finally:
+            signal.signal(signal.SIGINT, _leave)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
