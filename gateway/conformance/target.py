@@ -24,6 +24,9 @@ T = TypeVar("T")
 PATIENCE = 5.0
 """Seconds within which a server that is well does what takes it no time: long for any network."""
 
+HEAD_SECONDS = 0.5
+"""How long an answer that may go on for ever is listened to once it has begun."""
+
 POLL_SECONDS = 0.05
 """How often a log is looked at for something that is to come."""
 
@@ -128,6 +131,7 @@ class Target:
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         limit: float = PATIENCE,
+        listen: float = PATIENCE / 2,
     ) -> Answer:
         """Ask, and return the answer; of one that goes on, what there is in the time.
 
@@ -138,6 +142,7 @@ class Target:
             raw: Other bytes.
             headers: More headers.
             limit: Seconds.
+            listen: Seconds of those for the body, once the answer has begun.
         """
         sent = json.dumps(body, ensure_ascii=False).encode() if body is not None else raw
         said = {"Content-Type": JSON} if body is not None else {}
@@ -157,7 +162,7 @@ class Target:
             ):
                 status, heads = response.status, response.headers
                 with contextlib.suppress(TimeoutError, aiohttp.ClientPayloadError):
-                    async with asyncio.timeout(limit / 2):
+                    async with asyncio.timeout(listen):
                         async for part in response.content.iter_any():
                             content += part
                 return Answer(request, status, heads, bytes(content))
@@ -168,7 +173,7 @@ class Target:
 
     async def head(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Return how an answer begins that may go on for ever."""
-        return await self.ask("GET", path, headers=headers, limit=1.0)
+        return await self.ask("GET", path, headers=headers, listen=HEAD_SECONDS)
 
     # --- sessions ------------------------------------------------------------------------------
 

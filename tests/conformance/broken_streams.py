@@ -164,9 +164,13 @@ class HoldsTheFirstWord(Honest):
 
     rule = "delta.coalesce"
 
+    def __init__(self) -> None:
+        self._speaking: set[str] = set()
+
     async def pace(self, where: Where, data: Object) -> None:
-        if data["type"] == "message.delta":
-            await asyncio.sleep(0.9)
+        if data["type"] == "message.delta" and data["message_id"] not in self._speaking:
+            self._speaking.add(data["message_id"])
+            await asyncio.sleep(2.0)
 
 
 class DisownsItsParent(Honest):

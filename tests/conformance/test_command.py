@@ -17,6 +17,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from gateway.conformance.target import NoServer, opened
 from tests.conformance.broken_streams import HasNoPrime
@@ -48,7 +49,7 @@ class Done:
         return orjson.loads(self.out)
 
 
-async def conformance(url: str, *options: str, limit: float = 50.0) -> Done:
+async def conformance(url: str, *options: str, limit: float = 100.0) -> Done:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "conformance", url, *options),
         cwd=ROOT,
@@ -115,15 +116,25 @@ async def hello(request: web.Request) -> web.Response:
     return web.json_response({"agents": "none of this protocol"})
 
 
+async def late(request: web.Request) -> web.Response:
+    await asyncio.sleep(1.2)
+    return web.json_response({"agents": []})
+
+
 @asynccontextmanager
-async def another_server() -> AsyncIterator[str]:
+async def another_server(agents: Handler = hello) -> AsyncIterator[str]:
     app = web.Application()
-    app.router.add_get("/v1/agents", hello)
+    app.router.add_get("/v1/agents", agents)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
+
+
+async def test_a_busy_server_has_time_to_begin_an_answer_that_goes_on() -> None:
+    async with another_server(late) as url, opened(url, {}) as target:
+        (await target.head("/v1/agents")).must_be(200)
 
 
 async def test_what_is_no_tidegate_gets_one_line() -> None:
