@@ -131,7 +131,7 @@ async def test_cancelling_a_run_cancels_the_call_on_the_server(
 
 
 async def test_a_call_that_takes_too_long_is_cut_off(server: McpServer, tmp_path: Path) -> None:
-    async with mcp_tools(server, timeout=0.5) as tools:
+    async with mcp_tools(server, timeout=1.0) as tools:
         failure = await call(tools, "hang", marks=str(tmp_path))
         assert failure.startswith("tool_timeout: ")
         assert await until_there(tmp_path / "cancelled") == "yes"

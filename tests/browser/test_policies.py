@@ -6,6 +6,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.driver import RUN_LIMIT_MS, Driver, OpenPage, held
+from tests.support.gates import open_gate
+from tests.support.server import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -93,12 +95,16 @@ async def test_what_becomes_of_the_answer_is_chosen_beside_the_send_button(
 
 
 @pytest.mark.rule("send.steer")
-async def test_the_agent_is_told_something_in_the_middle_of_its_work(open_page: OpenPage) -> None:
+async def test_the_agent_is_told_something_in_the_middle_of_its_work(
+    open_page: OpenPage, server: Server
+) -> None:
     user = await open_page("websocket")
-    await user.say("weather in Oslo and Rome", agent="tools")
-    await expect(user.part("tool-card").first).to_have_attribute("data-status", "running")
+    await user.say("watch the tide", agent="watcher")
+    await expect(user.part("tool-card")).to_have_attribute("data-status", "running")
     await user.part("policy").select_option("steer")
-    await user.say("and in Paris", agent="tools")
+    await user.say("and the wind", agent="watcher")
+    await expect(user.part("queued")).to_contain_text("For the agent's next step")
+    await open_gate(server.url)
     await user.until_run("Done")
     await expect(user.part("queued")).to_have_count(0)
     await expect(user.messages("user")).to_have_count(2)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
-from tests.browser.driver import RUN_LIMIT_MS, Driver, Transport, opened_page
+from tests.browser.driver import RUN_LIMIT_MS, Driver, OpenPage, Transport, opened_page
 from tests.support.gates import open_gate
 from tests.support.server import Server, running_server
 from tests.support.team import FOUND
@@ -23,7 +22,7 @@ ASKED = "How do tides work?"
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """Run a server of its own, whose graph stands still until gates are opened."""
-    agents = "tests.support.held_research:registry"
+    agents = "tests.browser.agents:research"
     async with running_server(tmp_path_factory.mktemp("research"), [agents]) as running:
         yield running
 
@@ -185,7 +184,8 @@ async def test_a_stopped_graph_shows_what_was_cut_off_and_goes_on_after_it(
 ) -> None:
     user = await opened_page(browser, site.url, "sse")
     await ask(user, site)
-    await until_node(user, "fetch_2", "running")
+    for name in FETCHES:  # one that stands there already will not stand there again
+        await expect(node(user, name)).to_contain_text("reading")
     await user.part("stop").click()
     await user.until_run("Stopped")
     await until_node(user, "fetch_2", "stopped")
@@ -200,23 +200,21 @@ async def test_a_stopped_graph_shows_what_was_cut_off_and_goes_on_after_it(
 
 
 async def test_what_a_called_agent_says_is_shown_below_its_call_and_can_be_folded(
-    browser: Browser, transport: Transport, tmp_path: Path
+    open_page: OpenPage, transport: Transport
 ) -> None:
-    async with running_server(tmp_path, ["tests.support.team:registry"]) as server:
-        user = await opened_page(browser, server.url, transport)
-        await user.say("ask around", agent="boss")
-        below = user.part("nested")
-        await expect(below).to_contain_text("researcher", timeout=RUN_LIMIT_MS)
-        await expect(below).to_contain_text("The tide")
-        await expect(below).to_have_attribute("open", "")
-        await user.until_run("Done")
-        await expect(user.part("tool-result")).to_contain_text(FOUND)
-        own = user.page.locator("#items > .message-assistant")
-        await expect(own).to_have_count(1)
-        await expect(own).to_contain_text("That is what was found.")
-        await below.locator("summary").press("Enter")
-        await expect(below.get_by_text(FOUND)).to_be_hidden()
-        await user.page.reload()
-        await expect(below).to_contain_text("1 message", timeout=RUN_LIMIT_MS)
-        await expect(below.get_by_text(FOUND)).to_be_hidden()
-        await leave(user)
+    user = await open_page(transport)
+    await user.say("ask around", agent="boss")
+    below = user.part("nested")
+    await expect(below).to_contain_text("researcher", timeout=RUN_LIMIT_MS)
+    await expect(below).to_contain_text("The tide")
+    await expect(below).to_have_attribute("open", "")
+    await user.until_run("Done")
+    await expect(user.part("tool-result")).to_contain_text(FOUND)
+    own = user.page.locator("#items > .message-assistant")
+    await expect(own).to_have_count(1)
+    await expect(own).to_contain_text("That is what was found.")
+    await below.locator("summary").press("Enter")
+    await expect(below.get_by_text(FOUND)).to_be_hidden()
+    await user.page.reload()
+    await expect(below).to_contain_text("1 message", timeout=RUN_LIMIT_MS)
+    await expect(below.get_by_text(FOUND)).to_be_hidden()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support.process import AGENTS, ROOT, at_a_terminal, piped
+from tests.cli.support.process import AGENTS, ROOT, afresh, at_a_terminal, piped
 
 
 def ask(
@@ -46,7 +46,7 @@ agent = Agent("spy", ScriptedModel(seen))
 
 def test_it_needs_nothing_of_the_server(tmp_path: Path) -> None:
     (tmp_path / "spy.py").write_text(SPY)
-    done = piped("runtime.cli", "q", "--agent", "spy:agent", cwd=tmp_path)
+    done = afresh("-m", "runtime.cli", "q", "--agent", "spy:agent", cwd=tmp_path)
     assert done.stdout == b"[]", done.stderr
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.cli.support.process import AGENTS, PATIENCE, ROOT, environment, tidegate
+from tests.cli.support.process import AGENTS, PATIENCE, ROOT, afresh, environment, tidegate
 
 TARGET = ("--target", f"{AGENTS}:registry")
 
@@ -97,7 +97,8 @@ def test_what_cannot_begin_is_one_line_and_exit_code_2(
 
 
 def test_the_built_in_agents_answer_without_a_server() -> None:
-    done = tidegate("chat", "echo", "-m", "hello there", TIDEGATE_OPENAI_BASE_URL="http://[::1]:9")
+    chat = ("-m", "gateway", "chat", "echo", "-m", "hello there")
+    done = afresh(*chat, TIDEGATE_OPENAI_BASE_URL="http://[::1]:9")
     assert (done.returncode, done.stdout) == (0, b"hello there")
 
 

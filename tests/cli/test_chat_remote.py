@@ -6,7 +6,6 @@ import asyncio
 import re
 import shutil
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from tests.cli.support.agents import HELD, STAGED, WORDS
 from tests.cli.support.process import AGENTS, PATIENCE, ROOT, at_a_terminal, environment
 from tests.cli.support.proxy import proxied
+from tests.support.copies import Copy, copy
 from tests.support.gates import open_gate
 from tests.support.server import Server, running_server
 
@@ -34,7 +34,7 @@ async def serving(data: Path, *arguments: str) -> AsyncIterator[Server]:
 class Client:
     """`tidegate chat --url … -m …` on pipes."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Copy) -> None:
         self.process = process
         self.out = b""
 
@@ -57,21 +57,18 @@ class Client:
 
 @asynccontextmanager
 async def chatting(port: int, agent: str, *arguments: str) -> AsyncIterator[Client]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "chat", agent, "--url", f"127.0.0.1:{port}"),
+    process = await copy(
+        *("gateway", "chat", agent, "--url", f"127.0.0.1:{port}"),
         *("-m", "go", *arguments),
         cwd=ROOT,
-        env=environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        environment=environment(),
     )
     try:
         yield Client(process)
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+            await process.communicate()
 
 
 async def get(server: Server, path: str) -> dict[str, Any]:

@@ -7,14 +7,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.support import process
+from tests.cli.support.process import ROOT
 from tests.support.server import running_server
 
-ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "COLUMNS": "100",
+    "TIDEGATE_LOG_LEVEL": "error",  # a warning about this machine's SQLite is no refusal
+}
 
 AGENTS = """
 from runtime.agent import Agent
@@ -40,26 +44,21 @@ def nothing():
 """
 
 
-def tidegate(
-    *arguments: str, cwd: Path = ROOT, **environment: str
+def tidegate(*arguments: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess[str]:
+    done = process.tidegate(*arguments, cwd=cwd, **{**SETTINGS, **more})
+    return text_of(done)
+
+
+def from_nothing(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it as users do, and not as a copy of a process that has imported all."""
+    return text_of(process.afresh("-m", "gateway", *arguments, cwd=ROOT, **SETTINGS))
+
+
+def text_of(
+    done: subprocess.CompletedProcess[bytes],
 ) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TIDEGATE_", "OPENAI_"))}
-    return subprocess.run(  # noqa: S603 - the commands are those of this file
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=cwd,
-        env={
-            **clean,
-            "PYTHONPATH": str(ROOT),
-            "COLUMNS": "100",
-            "TIDEGATE_LOG_LEVEL": "error",  # a warning about this machine's SQLite is no refusal
-            **environment,
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    texts = (done.stdout.decode(), done.stderr.decode())
+    return subprocess.CompletedProcess(done.args, done.returncode, *texts)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
@@ -72,10 +71,11 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_without_a_command_the_help_is_shown_with_examples() -> None:
-    asked = tidegate("--help")
+    asked = from_nothing("--help")
     assert asked.returncode == 0
     assert "tidegate serve agents:registry" in asked.stdout
-    assert "Examples" in tidegate().stdout + tidegate().stderr
+    bare = from_nothing()
+    assert "Examples" in bare.stdout + bare.stderr
 
 
 def test_the_help_of_serve_names_every_option_with_its_variable_and_default() -> None:
@@ -89,7 +89,7 @@ def test_the_help_of_serve_names_every_option_with_its_variable_and_default() ->
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
-    assert tidegate("--version").stdout == "Tidegate 0.1.0\n"
+    assert from_nothing("--version").stdout == "Tidegate 0.1.0\n"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_a_registry_an_agent_or_a_function_from_this_folder_is_served(
 
 
 def test_a_bad_flag_is_refused_by_name() -> None:
-    done = tidegate("serve", "--engine", "tape")
+    done = from_nothing("serve", "--engine", "tape")
     assert done.returncode == 2
     assert "--engine" in done.stderr
     assert "TIDEGATE_PORT" in tidegate("serve", TIDEGATE_PORT="abc").stderr
@@ -172,7 +172,7 @@ async def test_a_second_server_on_the_same_data_is_one_clear_line_and_exit_code_
 
 
 async def test_the_greeting_tells_the_address_and_how_to_stop(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server:
+    async with running_server(tmp_path, afresh=True) as server:
         text = "".join(server.output)
         assert f"Tidegate 0.1.0  http://127.0.0.1:{server.port}  (Ctrl-C to stop)" in text
         assert f"sqlite in {tmp_path}" in text
@@ -184,7 +184,7 @@ async def test_the_greeting_tells_the_address_and_how_to_stop(tmp_path: Path) ->
 async def test_a_signal_stops_the_server_in_order_with_exit_code_0(
     how: signal.Signals, tmp_path: Path
 ) -> None:
-    async with running_server(tmp_path, ["--engine", "memory"]) as server:
+    async with running_server(tmp_path, ["--engine", "memory"], afresh=True) as server:
         greeting = len(server.output)
         assert await server._end(how) == 0
         said = [json.loads(line)["event"] for line in server.output[greeting:]]

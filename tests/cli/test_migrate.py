@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.support.process import PATIENCE, ROOT, environment, tidegate
+from tests.cli.support.process import afresh, tidegate
 from tests.support.postgres import shared
 from tests.support.server import running_server
 
@@ -70,15 +68,7 @@ def test_a_database_that_cannot_be_reached_is_one_clear_line_and_exit_code_2() -
 
 def test_without_the_extra_it_is_named() -> None:
     without = "import sys; sys.modules['asyncpg'] = None; from gateway.__main__ import main; main()"
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", without, "serve", "--engine", "postgresql://h/d"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = afresh("-c", without, "serve", "--engine", "postgresql://h/d")
     (line,) = done.stderr.splitlines()
-    assert line == "tidegate: for Postgres asyncpg is missing: pip install 'tidegate[postgres]'"
+    assert line == b"tidegate: for Postgres asyncpg is missing: pip install 'tidegate[postgres]'"
     assert done.returncode == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support.process import AGENTS, ROOT, at_a_terminal, tidegate
+from tests.cli.support.process import AGENTS, ROOT, afresh, at_a_terminal, tidegate
 
 GRAPHS = "tests/cli/support/graphs.py"
 
@@ -20,7 +20,7 @@ def run(
 
 
 def test_a_graph_from_a_file_shows_its_nodes_and_gives_its_output_as_json() -> None:
-    done = run(f"{GRAPHS}:graph", "--input", '{"n": 3}')
+    done = afresh("-m", "gateway", "run", f"{GRAPHS}:graph", "--input", '{"n": 3}')
     assert (done.returncode, done.stdout) == (0, b"6\n")
     told = [line.partition(" (")[0] for line in done.stderr.decode().splitlines()]
     assert told[:6] == [

@@ -84,7 +84,7 @@ async def test_a_server_that_falls_silent_is_left_and_found_again() -> None:
         await line.say(delta(5, "b"))
         await line.close(4410)
 
-    async with playing(silent, alive, heartbeat=0.1) as played, asyncio.timeout(PATIENCE / 2):
+    async with playing(silent, alive, heartbeat=0.3) as played, asyncio.timeout(PATIENCE / 2):
         told = await told_by(played.client.session("s", after="e.3.t"))
     assert told == ([4, 5], "session_gone")
 
@@ -98,12 +98,12 @@ async def test_a_loop_body_that_takes_long_is_no_silence_of_the_server() -> None
         await line.close(4410)
 
     async with (
-        playing(play, heartbeat=0.1) as played,
+        playing(play, heartbeat=0.3) as played,
         aclosing(played.client.session("s", after="e.3.t").events()) as items,
         asyncio.timeout(PATIENCE),
     ):
         await anext(items)
-        await asyncio.sleep(0.4)  # longer than the 0.25 s after which silence is death
+        await asyncio.sleep(1)  # longer than the 0.75 s after which silence is death
         second = await anext(items)
         assert isinstance(second, Entry)
         assert second.seq == 5

@@ -8,10 +8,11 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from gateway.client import (
     Client,
@@ -27,13 +28,36 @@ from gateway.client import (
 from gateway.client.transports import TransportName
 from tests.cli.support.proxy import proxied
 from tests.support.followers import ENDS, check_history
+from tests.support.gates import GATE, open_gate
 from tests.support.server import Server, running_server
 from tests.support.site import running_site
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WORDS = " ".join(f"word{number}" for number in range(40))
 ECHO = {"options": {"interval_ms": 8}}
 PATIENCE = 60
 TRANSPORTS: tuple[TransportName, ...] = ("websocket", "sse")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """One server for all tests that need a real one; who kills it starts it again."""
+    agents = "tests.browser.agents:registry"
+    async with running_server(tmp_path_factory.mktemp("data"), [agents]) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def loaded_dice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients that lost their connection wait little, instead of for a time that is rolled."""
+    monkeypatch.setattr("gateway.client.following.random", SimpleNamespace(random=lambda: 0.1))
+
+
+def held(stop: int) -> str:
+    """Return what `held` is told to say: some words, and a gate after so many of them."""
+    words = WORDS.split()
+    return " ".join([*words[:stop], GATE, *words[stop:]])
 
 
 class Listener:
@@ -93,16 +117,17 @@ async def again(server: Server) -> None:
 @pytest.mark.rule("resume.exact", "run.one_end")
 @pytest.mark.timeout(120)
 async def test_kills_in_mid_run_cost_no_event_and_repeat_none_on_either_transport(
-    tmp_path: Path,
+    server: Server,
 ) -> None:
-    async with running_server(tmp_path) as server, Client(server.url) as client:
-        made = await client.create("s", agent="echo")
-        sessions = [client.session("s", after="0", transport=name) for name in TRANSPORTS]
+    async with Client(server.url) as client:
+        made = await client.create("killed", agent="held")
+        sessions = [client.session("killed", after="0", transport=name) for name in TRANSPORTS]
         async with listening(*sessions) as listeners:
-            for number, words in enumerate((5, 20), start=1):
-                ack = await made.send(WORDS, **ECHO)
-                await listeners[number - 1].until_words(ack.run_id, words)
+            for number, stop in enumerate((5, 20), start=1):
+                ack = await made.send(held(stop))
+                await listeners[number - 1].until_words(ack.run_id, stop)
                 await again(server)
+                await open_gate(server.url)
                 for listener in listeners:
                     await listener.until_ends(number)
         for listener in listeners:
@@ -111,20 +136,20 @@ async def test_kills_in_mid_run_cost_no_event_and_repeat_none_on_either_transpor
             assert listener.resets == []
         types = [event["type"] for event in listeners[0].events]
         assert types.count("run.attempt_started") == 2
-        assert listeners[0].events[-1]["output"] == WORDS
+        assert listeners[0].events[-1]["output"] == held(20)
 
 
 @pytest.mark.rule("resume.exact", "wire.same")
-async def test_a_session_goes_on_over_another_transport_from_a_saved_cursor(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server, Client(server.url) as client:
-        made = await client.create("s", agent="echo")
+async def test_a_session_goes_on_over_another_transport_from_a_saved_cursor(server: Server) -> None:
+    async with Client(server.url) as client:
+        made = await client.create("saved", agent="echo")
         await made.send(WORDS, **ECHO)
         events: list[dict[str, Any]] = []
         cursor = "0"
         for turn in range(60):
             name = TRANSPORTS[turn % 2]
             # Another object each time: nothing but the cursor is kept, as by a program that is new.
-            session = client.session("s", after=cursor, transport=name)
+            session = client.session("saved", after=cursor, transport=name)
             async with aclosing(session.events()) as items:
                 for _ in range(3):
                     item = await anext(items)
@@ -141,10 +166,10 @@ async def test_a_session_goes_on_over_another_transport_from_a_saved_cursor(tmp_
 @pytest.mark.rule("command.once")
 @pytest.mark.timeout(120)
 async def test_commands_that_are_given_while_the_server_is_away_have_one_effect_each(
-    tmp_path: Path,
+    server: Server,
 ) -> None:
-    async with running_server(tmp_path) as server, Client(server.url) as client:
-        session = await client.create("s", agent="echo")
+    async with Client(server.url) as client:
+        session = await client.create("away", agent="echo")
         await server.kill()
         sending = [asyncio.create_task(session.send(f"number {n}")) for n in range(3)]
         await asyncio.wait(sending, timeout=0.3)
@@ -153,7 +178,7 @@ async def test_commands_that_are_given_while_the_server_is_away_have_one_effect_
         async with asyncio.timeout(PATIENCE):
             runs = {(await task).run_id for task in sending}
         assert len(runs) == 3
-        async with listening(client.session("s", after="0")) as (listener,):
+        async with listening(client.session("away", after="0")) as (listener,):
             await listener.until_ends(3)
         accepted = [e for e in listener.events if e["type"] == "input.accepted"]
         assert sorted(e["message"]["content"] for e in accepted) == [
@@ -164,19 +189,19 @@ async def test_commands_that_are_given_while_the_server_is_away_have_one_effect_
 @pytest.mark.rule("command.once")
 @pytest.mark.timeout(120)
 async def test_an_answer_is_asked_for_once_though_the_ack_is_lost_and_the_line_is_cut(
-    tmp_path: Path,
+    server: Server,
 ) -> None:
     async with (
-        running_server(tmp_path) as server,
         proxied(server.port, cut_after=b'"ack"') as proxy,
         Client(f"127.0.0.1:{proxy.port}") as client,
     ):
-        session = await client.create("s", agent="echo")
-        asking = asyncio.create_task(session.ask(WORDS, **ECHO))
-        async with listening(client.session("s", after="0")) as (listener,):
+        session = await client.create("asked", agent="held")
+        asking = asyncio.create_task(session.ask(held(5)))
+        async with listening(client.session("asked", after="0")) as (listener,):
             await listener.until(lambda events: any("text" in event for event in events))
             proxy.cut()
-            assert await asking == WORDS
+            await open_gate(server.url)
+            assert await asking == held(5)
             await listener.until_ends(1)
         types = [event["type"] for event in listener.events]
         assert types.count("input.accepted") == 1
@@ -185,16 +210,16 @@ async def test_an_answer_is_asked_for_once_though_the_ack_is_lost_and_the_line_i
 
 @pytest.mark.rule("join.late", "approval.shared")
 async def test_whoever_joins_late_gets_the_state_with_the_open_question_and_then_what_comes(
-    tmp_path: Path,
+    server: Server,
 ) -> None:
-    async with running_server(tmp_path) as server, Client(server.url) as client:
-        made = await client.create("s", agent="tools")
+    async with Client(server.url) as client:
+        made = await client.create("joined", agent="tools")
         run = made.run("delete notes.txt")
         async for _ in run:
             pass
         assert run.end is not None
         assert run.end.type == "run.interrupted"
-        async with aclosing(client.session("s").events()) as items, asyncio.timeout(PATIENCE):
+        async with aclosing(client.session("joined").events()) as items, asyncio.timeout(PATIENCE):
             joined = await anext(items)
             assert isinstance(joined, Reset)
             assert joined.reason == "joined"
@@ -243,13 +268,13 @@ async def test_a_fork_names_the_session_that_it_made() -> None:
 
 @pytest.mark.rule("ws.heartbeat")
 async def test_a_loop_body_that_takes_long_does_not_cost_the_connection() -> None:
-    async with running_site(ws_heartbeat_s=0.2) as site, Client(site.url) as client:
+    async with running_site(ws_heartbeat_s=0.8) as site, Client(site.url) as client:
         talk = await site.talk()
         await talk.tell(1)
         run = client.session(talk.session_id).follow_run(talk.run_id, after="0")
         async with aclosing(run.events()) as told, asyncio.timeout(PATIENCE):
             first = await anext(told)
-            await asyncio.sleep(1)  # the server cuts a peer that it has not heard for 0.3 s
+            await asyncio.sleep(1.5)  # the server cuts a peer that it has not heard for 1.2 s
             await talk.end("done")
             rest = [each async for each in told]
         assert all(isinstance(each, Entry) for each in (first, *rest))
@@ -309,10 +334,10 @@ import sys
 from gateway.client import Entry, Reset, Refused, SyncClient
 
 with SyncClient(sys.argv[1]) as client:
-    session = client.create("s", agent="echo")
+    session = client.create("script", agent="echo")
     print(session.ask("one two three"))
     session.send("four")
-    for item in client.session("s", after="0"):
+    for item in client.session("script", after="0"):
         if isinstance(item, Entry):
             print(item.seq, item.type)
             if item.type == "run.completed" and item.data["output"] == "four":
@@ -322,14 +347,14 @@ with SyncClient(sys.argv[1]) as client:
         if isinstance(item, Entry) and item.type == "message.delta":
             run.cancel()
     print(run.end.type, session.snapshot()["status"])
-    for item in client.session("s"):
+    for item in client.session("script"):
         print(item.reason, len(item.snapshot["messages"]))
         break
     try:
         session.command("continue", run_id="nobody")
     except Refused as refused:
         print(refused.code)
-    print([each["session_id"] for each in client.sessions()])
+    print([each["session_id"] for each in client.sessions()].count("script") == 1)
 client.close()
 try:
     session.ask("after the end")
@@ -359,16 +384,15 @@ async def test_closing_a_client_ends_the_loops_of_other_threads() -> None:
     assert len(seen) == 1
 
 
-async def test_a_plain_script_without_asyncio_can_do_the_same(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT, server.url],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+async def test_a_plain_script_without_asyncio_can_do_the_same(server: Server) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT, server.url],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     first, *lines = done.stdout.splitlines()
     assert first == "one two three"
@@ -378,6 +402,6 @@ async def test_a_plain_script_without_asyncio_can_do_the_same(tmp_path: Path) ->
         "run.cancelled idle",
         "joined 6",
         "run_unknown",
-        "['s']",
+        "True",
         "the client is closed",
     ]

@@ -11,6 +11,7 @@ import pytest
 from gateway.engines.memory import MemoryEngine
 from gateway.engines.postgres.engine import PostgresEngine
 from gateway.engines.sqlite import SqliteEngine
+from gateway.log import bell
 from gateway.log.engine import Engine
 from tests.support.logs import SetClock
 from tests.support.postgres import empty_database
@@ -47,6 +48,12 @@ ENGINES: dict[str, Callable[[Path, SetClock], AbstractAsyncContextManager[Engine
 @pytest.fixture
 def clock() -> SetClock:
     return SetClock()
+
+
+@pytest.fixture
+def no_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody who waits be woken because time passes: what wakes them is what happened."""
+    monkeypatch.setattr(bell, "WAIT_LIMIT", 3600.0)
 
 
 @pytest.fixture(params=ENGINES)

@@ -145,7 +145,7 @@ async def test_closing_finishes_what_was_accepted_and_may_be_done_twice(engine: 
     await make(engine)
     appends = [asyncio.create_task(add(engine, b"%d" % n)) for n in range(20)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(engine.aclose())
         tasks.create_task(engine.aclose())
     await engine.aclose()

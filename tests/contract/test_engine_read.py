@@ -165,7 +165,7 @@ async def test_trims_beside_appends_and_readers_leave_a_log_without_holes(engine
         for _ in range(20):
             await engine.trim("s", (await tail(engine)).seq - 3)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         tasks.create_task(write())
         tasks.create_task(trim())
     entries = await kept(engine)

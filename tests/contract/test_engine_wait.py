@@ -54,7 +54,7 @@ async def test_waiting_behind_the_tail_returns_at_once(engine: Engine) -> None:
 
 async def test_what_was_appended_before_the_wait_began_is_not_missed(engine: Engine) -> None:
     position = (await make(engine)).tail
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         for n in range(50):
             assert list(await engine.read("s", position, limit=10)) == []
             appending = asyncio.create_task(add(engine, b"%d" % n))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -166,12 +168,22 @@ async def test_a_failed_run_ends_its_events_with_the_failure() -> None:
     assert isinstance(events[-1], RunFailed)
 
 
+@contextmanager
+def looking_at_what_is_new() -> Iterator[None]:
+    """Let collections pass over all that is there already, which after thousands of tests takes long."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 @pytest.mark.rows("S38")
 async def test_a_result_that_nobody_wants_warns_of_nothing() -> None:
     complaints: list[dict[str, object]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), looking_at_what_is_new():
         warnings.simplefilter("error")
         for asked in (agent([Odd("x")]), agent(["a", asyncio.Event()]), agent(say("x"))):
             handle = stream(asked, "hi")

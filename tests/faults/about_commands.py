@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import count
 
 from gateway.log.position import Position
-from tests.faults.evidence import ENDS, Evidence, Facts
+from tests.faults.evidence import ENDS, Evidence, Facts, FinalLog
 from tests.faults.history import Operation
 
 __all__ = ["cancel_ends", "happens_once", "is_bounded", "is_kept"]
@@ -40,9 +41,25 @@ def is_kept(evidence: Evidence, facts: Facts) -> None:
         )
         if operation.name == "send" and kept is not None:
             facts.expect(
-                kept.get("command_id") == value["id"] or kept["type"] == "history.rolled_back",
+                value["id"] in _named_by(log, cursor),
                 f"{log.session_id}: the answer to {value['id']} points at {kept['type']} of another command",
             )
+
+
+def _named_by(log: FinalLog, cursor: Position) -> set[str]:
+    """Return the commands that are named by what was appended together, from a place on.
+
+    A send that takes the place of a run takes effect with that run's end: where it has begun to
+    speak, what it has said is closed first. All of one append has one tag.
+    """
+    named = set[str]()
+    for seq in count(cursor.seq):
+        event = log.at(seq)
+        if event is None or Position.parse(event["cursor"]).tag != cursor.tag:
+            return named
+        if "command_id" in event:
+            named.add(event["command_id"])
+    raise AssertionError("a log has an end")
 
 
 def happens_once(evidence: Evidence, facts: Facts) -> None:

@@ -1,8 +1,10 @@
 """A server that kills itself with -9 at a named place in its code, the n-th time that it comes there.
 
-    python -m tests.faults.crash_points PLACE COUNT serve …
+    python -m tests.faults.crash_points FILE serve …
 
-The product knows nothing of this: the places are wrapped from outside before it starts.
+The file says where and when: `PLACE COUNT`. It is looked at each time that the server comes to a place,
+so it may be written while the server works; without it the server lives. The product knows nothing of
+this: the places are wrapped from outside before it starts.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gateway.engines.sqlite import writes
@@ -28,15 +31,23 @@ LET_OUT = 0.02
 
 
 class Countdown:
-    """Kills the process the n-th time that a place is reached."""
+    """Counts how often a place is reached, from when the file names it."""
 
-    def __init__(self, count: int) -> None:
-        self._left = count
+    def __init__(self, file: Path, place: str) -> None:
+        self._file = file
+        self._place = place
+        self._reached = 0
 
     def reached(self) -> bool:
         """Say whether this is the time to die."""
-        self._left -= 1
-        return self._left == 0
+        try:
+            place, count = self._file.read_text().split()
+        except FileNotFoundError:
+            return False
+        if place != self._place:
+            return False
+        self._reached += 1
+        return self._reached == int(count)
 
 
 def die() -> None:
@@ -165,9 +176,10 @@ PLACES: dict[str, Callable[[Countdown], None]] = {
 
 
 def main() -> None:
-    """Start a server that will die."""
-    _, place, count, *rest = sys.argv
-    PLACES[place](Countdown(int(count)))
+    """Start a server that dies when it is told to."""
+    _, file, *rest = sys.argv
+    for place, wrap in PLACES.items():
+        wrap(Countdown(Path(file), place))
     sys.argv = ["tidegate", *rest]
     from gateway.__main__ import main as serve  # noqa: PLC0415 - reads the arguments
 

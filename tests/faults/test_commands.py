@@ -11,6 +11,7 @@ from random import Random
 from typing import Literal
 
 import pytest
+import pytest_asyncio
 
 from tests.faults.clients import Client, World, connecting
 from tests.faults.commands import Caller
@@ -19,6 +20,8 @@ from tests.faults.invariants import FinalLog
 from tests.faults.plugin import Judge
 from tests.faults.proxy import Faults, Proxy, running_proxy
 from tests.support.server import Server, running_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WORDS = "one two three four five six seven eight"
 
@@ -45,14 +48,22 @@ class Ground:
         return await final_logs(self.world.http, self.server.url, sessions, file)
 
 
-@pytest.fixture
-async def ground(tmp_path: Path, judge: Judge, random: Random) -> AsyncIterator[Ground]:
-    data = tmp_path / "data"
-    async with (
-        running_server(data) as server,
-        running_proxy(server.port) as proxy,
-        connecting() as http,
-    ):
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of the server."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(data: Path) -> AsyncIterator[Server]:
+    """One for all tests here, each of which has sessions of its own."""
+    async with running_server(data) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def ground(server: Server, data: Path, judge: Judge, random: Random) -> AsyncIterator[Ground]:
+    async with running_proxy(server.port) as proxy, connecting() as http:
         world = World(judge.history, http, server.url, random, pauses=(0.01, 0.2))
         yield Ground(server, proxy, world, data)
 
@@ -83,7 +94,7 @@ async def test_a_cancel_ends_the_run_wherever_it_is_and_twice_is_once(
 ) -> None:
     async def race(number: int, place: str) -> None:
         agent, text, sign = PLACES[place]
-        session_id = f"s{number}"
+        session_id = f"race-{number}"
         caller, other = ground.caller(f"a{number}"), ground.caller(f"b{number}", "websocket")
         await caller.create(session_id, agent=agent)
         async with watched(ground, session_id) as watcher, asyncio.TaskGroup() as tasks:
@@ -100,7 +111,7 @@ async def test_a_cancel_ends_the_run_wherever_it_is_and_twice_is_once(
     async with asyncio.TaskGroup() as races:
         for number, place in enumerate(places):
             races.create_task(race(number, place))
-    logs = await ground.logs(*(f"s{number}" for number in range(len(places))))
+    logs = await ground.logs(*(f"race-{number}" for number in range(len(places))))
     ends = [log.events[-1]["type"] for log in logs]
     assert ends.count("run.cancelled") >= len(places) // 2
     judge.check(logs, "I1", "I4", "I6", "I10", "I12", "I13")
@@ -112,22 +123,22 @@ async def test_a_cancel_that_meets_a_kill_is_kept_or_was_never_acknowledged(
     ground: Ground, judge: Judge, random: Random
 ) -> None:
     caller = ground.caller("caller")
-    await caller.create("s", agent="echo")
-    async with watched(ground, "s") as watcher:
+    await caller.create("killed", agent="echo")
+    async with watched(ground, "killed") as watcher:
         for _ in range(2):
             words = watcher.types.get("message.delta", 0)
-            sent = await caller.call("s", "send", text=WORDS, options={"interval_ms": 60})
+            sent = await caller.call("killed", "send", text=WORDS, options={"interval_ms": 60})
             await watcher.until_type("message.delta", words + 2)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(caller.call("s", "cancel", run_id=sent["run_id"]))
+                tasks.create_task(caller.call("killed", "cancel", run_id=sent["run_id"]))
                 await asyncio.sleep(random.uniform(0, 0.004))
                 judge.history.fault("kill", pid=ground.server.pid)
                 await ground.server.kill()
                 await ground.server.restart()
             await watcher.until(lambda sent=sent: sent["run_id"] in watcher.ended)  # type: ignore[misc] # mypy does not see the default
-        watcher_log = await ground.logs("s")
+        watcher_log = await ground.logs("killed")
         await watcher.until(lambda: watcher.seq >= watcher_log[0].last)
-        watcher.finished("s")
+        watcher.finished("killed")
     judge.check(watcher_log, "I1", "I3", "I4", "I6", "I10", "I12", "I13")
 
 
@@ -152,7 +163,7 @@ async def test_a_command_whose_answer_was_lost_is_tried_again_and_has_one_effect
         ]
         ground.proxy.cut_all()  # no command goes over a connection that was there before
 
-    sessions = [f"s{number}" for number in range(8)]
+    sessions = [f"lost-{number}" for number in range(8)]
     for number, session_id in enumerate(sessions):
         caller = callers[number // 2 % 2]
         lose_answers()

@@ -26,6 +26,9 @@ from tests.support.server import Server, running_server
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
+LONG_WAIT = 5.0
+"""Seconds: what nobody waits for an answer beside a flood, on a busy machine; alone it is 10 ms."""
+
 SOCKETS = ("/v1/ws", "/api/chat/ws")
 DEEP = b'{"type":"send","id":"c","session_id":"s","text":"x","options":{"a":%b}}'
 
@@ -167,13 +170,13 @@ async def test_a_flood_keeps_nobody_else_waiting(server: Server, name: str) -> N
     async with raw(address) as client, raw(address) as other:
         await upgrade(client, address)
         await upgrade(other, address)
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(_read_all(client))
             flooding = tasks.create_task(flood(client, FLOODS[name], 5_000))
             answered = 0
             while not flooding.done():
                 other.writer.write(frame(b'{"type":"ping","id":"p"}'))
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(LONG_WAIT):
                     await other.until(b'{"type":"pong","id":"p"}')
                 answered += 1
             client.writer.write(frame(b'{"type":"ping","id":"last"}'))
@@ -216,7 +219,7 @@ async def test_who_asks_and_asks_and_never_reads_is_cut_before_the_answers_pile_
     async with raw(address_of(server), receive_buffer=4096) as client:
         await upgrade(client, address_of(server), path)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(ConnectionError):
                 await until_cut()
     assert most - before < 16 * MIB

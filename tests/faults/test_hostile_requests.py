@@ -153,7 +153,7 @@ async def test_a_body_that_does_not_come_gets_408(server: Server, path: bytes) -
     head = POST.replace(b"/v1/sessions", path) + b"Content-Length: 100\r\n\r\n{"
     async with raw(("127.0.0.1", server.port)) as client:
         client.writer.write(head.replace(b"HOST\r\n", host(server)))
-        async with asyncio.timeout(BODY_SECONDS + 2):
+        async with asyncio.timeout(30):
             assert (await client.head())[0] == 408
 
 
@@ -188,7 +188,7 @@ async def test_heads_that_never_end_are_closed_and_nobody_else_waits(server: Ser
                 client.writer.write(GET.replace(b"HOST\r\n", host(server)))
                 tasks.create_task(drip(client, b"X: 1\r\n"))
         assert (await asked(server, GET + b"\r\n"))[0] == 200
-        async with asyncio.timeout(IDLE_SECONDS + 3):
+        async with asyncio.timeout(30):
             for client in clients:
                 await client.reader.read()
 
@@ -199,7 +199,7 @@ async def test_a_connection_that_is_kept_for_nothing_is_closed(server: Server) -
     async with raw(("127.0.0.1", server.port)) as client:
         client.writer.write(GET.replace(b"HOST\r\n", host(server)) + b"\r\n")
         assert (await answer(client))[0] == 200
-        async with asyncio.timeout(IDLE_SECONDS + 3):
+        async with asyncio.timeout(30):
             assert await client.reader.read() == b""
 
 

@@ -6,7 +6,10 @@ import resource
 
 import pytest
 
-from bench.storm import storm
+import bench.storm
+
+WORDS = 80
+"""Of each answer: the server must die before the first one is over, however busy the machine is."""
 
 
 @pytest.mark.fault("F31", holds=("I1", "I3"))
@@ -19,12 +22,13 @@ from bench.storm import storm
     ],
 )
 async def test_all_clients_of_a_server_that_was_killed_come_back_and_miss_nothing(
-    clients: int, sessions: int
+    monkeypatch: pytest.MonkeyPatch, clients: int, sessions: int
 ) -> None:
+    monkeypatch.setattr(bench.storm, "WORDS", WORDS)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        seen = await storm(clients, sessions, limit=240)
+        seen = await bench.storm.storm(clients, sessions, limit=240)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert seen.wrong == []

@@ -63,7 +63,7 @@ async def test_a_client_on_a_slow_line_is_not_cut_and_gets_everything_in_order(
             process = psutil.Process(server.pid)
             memory, taken = process.memory_info().rss, proxy.to_client
             await asyncio.sleep(seconds)  # as long as the line is slow: many write time limits
-            assert 0.5 * rate * seconds < proxy.to_client - taken < 1.5 * rate * seconds
+            assert 0.1 * rate * seconds < proxy.to_client - taken < 1.5 * rate * seconds
             assert process.memory_info().rss - memory < 2 * KIB * KIB
             logs = await final_logs(http, server.url, ["busy"], database(data))
             assert sum(map(len, logs[0].lines[slow.seq :])) > BACKLOG

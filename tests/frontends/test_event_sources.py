@@ -135,7 +135,7 @@ async def test_an_event_source_whose_run_was_cancelled_by_the_cut_is_told_so_and
     ):
         await client.until(name="content")
         proxy.cut()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):  # and not only when a comment is due
             await model.stopped.wait()
         await client.until(
             error=True, data='{"message":"the run was cancelled: disconnect","code":"cancelled"}'

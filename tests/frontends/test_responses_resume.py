@@ -289,7 +289,7 @@ async def test_tools_and_their_results_are_shared_with_native_clients() -> None:
 
 
 async def test_a_response_outlives_servers_that_stop_and_that_are_killed(tmp_path: Path) -> None:
-    words = " ".join(f"w{number}" for number in range(40))
+    words = " ".join(f"w{number}" for number in range(70))  # long enough to be cut off twice
     seen: list[Any] = []
     at_once = {"TIDEGATE_DRAIN_RUNS_S": "0"}
     async with (

@@ -348,7 +348,7 @@ async def test_what_is_said_while_a_question_is_open_takes_its_place() -> None:
     async with scene() as stage:
         chat = await stage.chat(7, auto="either")
         await stage.say(chat, "pay")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             shown = await stage.say(chat, "hello")
         assert shown.text == "hello, as message 2."
         assert stage.cast.paid == []

@@ -29,8 +29,8 @@ from tests.graph.graphs import all_results, asked, going_on, proven_blocked, run
 from tests.runtime.support import PATIENCE, Log, check_ended
 
 COUNT = Key("count", 0)
-PROMPT = 0.1
-"""Seconds within which a cancelled run is over; the tests allow the machine some more."""
+PROMPT = 10.0
+"""Seconds within which a cancelled run is over on a busy machine; what it cuts off takes far longer."""
 
 
 async def nothing(view: View) -> None:
@@ -75,7 +75,7 @@ async def cancelled(graph: CompiledGraph, there: Any, request: RunRequest | None
     await there()
     await proven_blocked(task)
     task.cancel()
-    async with asyncio.timeout(PROMPT * 5):
+    async with asyncio.timeout(PROMPT):
         await asyncio.wait((task,))
     assert task.cancelled()
     check_ended(log)
@@ -127,7 +127,7 @@ async def test_a_run_is_cancelled_while_it_waits_to_try_again() -> None:
     await log.until(NodeFailed)
     await proven_blocked(task)
     task.cancel()
-    async with asyncio.timeout(PROMPT * 5):
+    async with asyncio.timeout(PROMPT):
         await asyncio.wait((task,))
 
     check_ended(log)

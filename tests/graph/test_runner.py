@@ -280,7 +280,7 @@ async def test_a_run_that_is_not_done_in_time_raises_and_says_so() -> None:
     work.gate("a")
     runner = Runner(linear(work))
     with pytest.raises(RunTimeout):
-        await runner.run("s", timeout=0.01)
+        await runner.run("s", timeout=0.2)
     assert (await read(runner))[-1].error == "the run was not done in time"
     assert (await runner.state("s")).status == "cancelled"
 

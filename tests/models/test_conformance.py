@@ -74,7 +74,7 @@ async def fragments_of(bench: Bench) -> list[ToolCallFragment]:
 
 async def freed(bench: Bench) -> None:
     """Return once the provider knows that nobody listens any more."""
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await bench.gone.wait()
 
 

@@ -28,6 +28,9 @@ AT_ONCE = max(1, (os.cpu_count() or 2) // 2)
 LIMIT = 240.0
 """Seconds for the tests of one mutant: one that hangs the tests is noticed, too."""
 
+UNCHANGED_LIMIT = 1800.0
+"""Seconds for the tests of all mutants together, on the unchanged code."""
+
 TESTS_FAILED = 1
 """pytest's exit code; others mean that it was used wrongly, and prove nothing."""
 
@@ -59,8 +62,14 @@ def project_copy() -> Iterator[Path]:
         yield Path(folder)
 
 
-async def failing(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """Run tests in a copy; return pytest's exit code (-1: too long) and what it said at the end."""
+async def failing(copy: Path, tests: Sequence[str], limit: float) -> tuple[int, str]:
+    """Run tests in a copy; return pytest's exit code (-1: too long) and what it said at the end.
+
+    Args:
+        copy: Where.
+        tests: As pytest is told them.
+        limit: Seconds that they may take.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist",
         "--no-header", "--durations=0", "--durations-min=1000", *tests,
@@ -71,7 +80,7 @@ async def failing(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(limit):
             said, _ = await process.communicate()
     except TimeoutError:
         process.kill()
@@ -87,7 +96,7 @@ async def survives(mutant: Mutant) -> tuple[bool, str]:
     with project_copy() as copy:
         place = copy / mutant.path
         place.write_text(mutant.applied_to(place.read_text()))
-        code, said = await failing(copy, mutant.tests)
+        code, said = await failing(copy, mutant.tests, LIMIT)
     return code not in {TESTS_FAILED, -1}, said
 
 
@@ -128,7 +137,7 @@ async def main() -> int:
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     _console.print(f"{len(mutants)} mutants; their tests on the unchanged code first")
     with project_copy() as copy:
-        code, said = await failing(copy, tests)
+        code, said = await failing(copy, tests, UNCHANGED_LIMIT)
     if code:
         _console.print(f"the tests fail without any mutant: {said}")
         return 2

@@ -93,6 +93,15 @@ class Ground:
         """Return a client that goes to one node, or to any."""
         return Client(self.world if at is None else self.at(at), name, session_id, transport)
 
+    async def put_to_work(self, node: Node) -> str:
+        """Begin a run at one node, which takes it seconds; return the session."""
+        session_id = self.session(f"{node.name}-{next(_numbers)}")
+        caller = self.caller(f"for-{session_id}", node)
+        await caller.create(session_id, agent="echo")
+        text, options = "one two three", {"interval_ms": 1000}
+        await caller.call(session_id, "send", text=text, options=options)
+        return session_id
+
     @asynccontextmanager
     async def watched(self, session_id: str, at: Node | None = None) -> AsyncIterator[Client]:
         """Let one client follow a session for the length of a block."""

@@ -28,8 +28,9 @@ HOUR = 3600
 CLOCKS = (HOUR, 0, -HOUR)
 """Seconds by which the clocks of the three nodes are ahead."""
 
-NO_HINT_SECONDS = 5.0
-"""Within which everything is told, and a cancel ends a run, of which there was no hint."""
+NO_HINT_SECONDS = 15.0
+"""Within which everything is told, and a cancel ends a run, of which there was no hint: 5, and what a
+busy machine takes for it."""
 
 
 @dataclass
@@ -101,14 +102,14 @@ async def test_without_hints_all_is_told_and_a_cancel_works_within_seconds(
 
 
 @pytest.mark.fault("F16")
-@pytest.mark.parametrize("how", ["lost", "twice", "shuffled"])
 async def test_a_busy_crowd_loses_nothing_and_sees_nothing_twice_whatever_becomes_of_hints(
-    ground: Ground, bent: Bent, how: str
+    ground: Ground, bent: Bent
 ) -> None:
-    bent.hints.write_text(how)
-    ground.judge.history.fault("hints", how=how)
     async with busy(ground, SMALL) as load:
-        await asyncio.sleep(2)
+        for how in ("lost", "twice", "shuffled"):
+            ground.judge.history.fault("hints", how=how)
+            bent.hints.write_text(how)
+            await asyncio.sleep(1.5)
     ground.judge.check(load.logs, *ALL)
 
 
@@ -117,13 +118,13 @@ async def test_nodes_whose_clocks_are_hours_apart_take_no_run_from_each_other_th
     ground: Ground,
 ) -> None:
     sessions = [ground.session(node.name) for node in ground.nodes]
-    words = " ".join("word" for _ in range(12))
+    words = " ".join("word" for _ in range(9))
     clients = [ground.client(session, session) for session in sessions]
     for node, session in zip(ground.nodes, sessions, strict=True):
         caller = ground.caller(node.name, node)
         await caller.create(session, agent="echo")
         options = {"interval_ms": LEASE * 1000 / 6}
-        await caller.call(session, "send", text=words, options=options)  # two leases long
+        await caller.call(session, "send", text=words, options=options)  # longer than a lease
     async with following(clients):
         for client in clients:
             await client.until_ended(1)
@@ -138,24 +139,30 @@ async def test_nodes_whose_clocks_are_hours_apart_take_no_run_from_each_other_th
 
 
 @pytest.mark.fault("F19")
-@pytest.mark.parametrize("dead", [0, 2])
-async def test_a_run_of_a_dead_node_is_taken_over_in_time_whatever_its_clock_said(
-    ground: Ground, dead: int
+async def test_runs_of_dead_nodes_are_taken_over_in_time_whatever_their_clocks_said(
+    ground: Ground,
 ) -> None:
-    session, node = ground.session(), ground.nodes[dead]
-    survivor = ground.nodes[(dead + 1) % len(CLOCKS)]
-    await ground.caller("a", node).create(session, agent="echo")
-    async with ground.watched(session, survivor) as watcher:
-        options = {"interval_ms": 300}
-        text = "one two three four five six"
-        await ground.caller("b", node).call(session, "send", text=text, options=options)
-        await watcher.until_type("message.delta", 2)
-        ground.judge.history.fault("kill", node=node.name)
-        await node.kill()
-        await watcher.until_ended(1, seconds=PATIENCE)
-        await node.restart()
-        logs = await ground.logs(session)
-        await ground.finish([watcher], logs)
-    (taken,) = (e for e in logs[0].events if e["type"] == "run.attempt_started")
-    assert taken["reason"] == "lease_expired"
+    """The dead ones were an hour ahead and an hour behind of the one that takes over."""
+    ahead, survivor, behind = ground.nodes
+    dead = {ground.session(node.name): node for node in (ahead, behind)}
+    watchers = [ground.client(f"watcher of {session}", session, survivor) for session in dead]
+    async with following(watchers):
+        for session, node in dead.items():
+            caller = ground.caller(node.name, node)
+            await caller.create(session, agent="echo")
+            text, options = "one two three four five six", {"interval_ms": 300}
+            await caller.call(session, "send", text=text, options=options)
+        for watcher in watchers:
+            await watcher.until_type("message.delta")
+        for node in dead.values():
+            ground.judge.history.fault("kill", node=node.name)
+            await node.kill()
+        for watcher in watchers:
+            await watcher.until_ended(1, seconds=PATIENCE)
+        await ground.nodes.refresh()
+        logs = await ground.logs(*dead)
+        await ground.finish(watchers, logs)
+    for log in logs:
+        (taken,) = (e for e in log.events if e["type"] == "run.attempt_started")
+        assert taken["reason"] == "lease_expired"
     ground.judge.check(logs, "I1", "I3", "I4", "I5", "I6", "I12", "I13")

@@ -15,16 +15,17 @@ from tests.faults.endings import following
 from tests.faults.history import History
 from tests.faults.invariants import FinalLog
 from tests.faults.plugin import Judge
-from tests.nodes.ground import Ground
-from tests.nodes.load import ALL, SMALL, busy
+from tests.nodes.ground import Ground, until
+from tests.nodes.load import ALL, SMALL, Load, busy
 from tests.nodes.newer import OLDER, PROGRAM
 from tests.nodes.nodes import HURRIED, Node, running_nodes
 from tests.support.postgres import Cluster
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(300)]
 
-HAND_OVER_SECONDS = 2.0
-"""Within which a run goes on at another node whose node was told to stop."""
+HAND_OVER_SECONDS = 10.0
+"""Within which a run goes on at another node whose node was told to stop, on a busy machine. That it
+was not taken over when its lease was over is seen from the reason."""
 
 ORDERLY = {"the server ended it", "closed with 1012"}
 """How streams end at a node that stops; 1012 is what WebSockets are closed with."""
@@ -33,20 +34,35 @@ ORDERLY = {"the server ended it", "closed with 1012"}
 @pytest.mark.fault("F32")
 @pytest.mark.rule("drain.orderly")
 async def test_nodes_are_replaced_one_after_the_other_and_hand_their_runs_over_at_once(
-    ground: Ground,
+    cluster: Cluster,
+    tmp_path: Path,
+    http: aiohttp.ClientSession,
+    judge: Judge,
+    random: Random,
 ) -> None:
-    async with busy(ground, SMALL, cuts=False) as load:
-        for node in ground.nodes:
-            await asyncio.sleep(0.5)
-            await replace(ground, node)
-    ground.judge.check(load.logs, *ALL)
+    """With the lease that users have: no run goes on because one was over."""
+    url = await asyncio.to_thread(cluster.create_database, "deploy")
+    settings = {**HURRIED, "TIDEGATE_LEASE_S": "20"}
+    async with running_nodes(url, tmp_path, settings=settings) as nodes:
+        ground = Ground(nodes, http, judge, random)
+        at_work = []
+        async with busy(ground, SMALL, cuts=False) as load:
+            for node in nodes:
+                await everybody_works(load)
+                at_work.append(await ground.put_to_work(node))
+                await replace(ground, node)
+        logs = [*load.logs, *await ground.logs(*at_work)]
+    ground.judge.check(logs, *ALL)
     why = endings(ground.judge.history)
     assert set(why) == ORDERLY, why
-    gaps = [gap for log in load.logs for gap in hand_overs(log)]
-    assert gaps, "no run was handed over"
+    gaps = [gap for log in logs for gap in hand_overs(log)]
+    assert len(gaps) >= len(at_work), "a run was not handed over"
     ground.judge.say(f"{len(gaps)} runs handed over, the slowest in {max(gaps):.2f} s")
     assert max(gaps) < HAND_OVER_SECONDS
-    assert set(load.reasons()) == {"handed_over"}
+    reasons = {
+        e["reason"] for log in logs for e in log.events if e["type"] == "run.attempt_started"
+    }
+    assert reasons == {"handed_over"}
 
 
 def endings(history: History) -> Counter[str]:
@@ -61,6 +77,17 @@ def endings(history: History) -> Counter[str]:
         if each.name == "disconnect" or each.kind == "invoke":
             there.discard(each.process)
     return why
+
+
+async def everybody_works(load: Load) -> None:
+    """Wait until each user of a crowd has begun one more run."""
+    begun = [user.runs for user in load.crowd.users]
+    await until(
+        lambda: all(
+            user.runs > before for user, before in zip(load.crowd.users, begun, strict=True)
+        ),
+        "a user does not come to his next run",
+    )
 
 
 async def replace(ground: Ground, node: Node) -> None:

@@ -19,7 +19,7 @@ from tests.faults.plugin import Judge
 from tests.faults.proxy import Proxy, running_proxy
 from tests.nodes.ground import Ground, until
 from tests.nodes.load import ALL, busy
-from tests.nodes.nodes import Nodes, running_nodes, through
+from tests.nodes.nodes import Node, Nodes, running_nodes, through
 from tests.support.postgres import USER, Cluster
 from tests.support.postgres_standby import Standby, caught_up
 from tests.support.postgres_standby import until as wait_until
@@ -145,12 +145,9 @@ async def nothing_is_told_before_the_standby_has_it(ground: Ground, pair: Pair) 
         told = [client.seq for client in clients]
         await asyncio.to_thread(pair.standby.stop, "immediate")
         try:
-            body = {"type": "send", "id": "hangs", "text": WORDS, "options": QUICK}
-            for node in ground.nodes:  # each of them waits for the same standby
-                url = f"{node.url}/v1/sessions/{session}/commands"
-                async with ground.http.post(url, json=body) as response:
-                    assert response.status == 503, await response.text()
-                    assert int(response.headers["Retry-After"]) > 0
+            async with asyncio.TaskGroup() as tasks:  # each of them waits for the same standby
+                for node in ground.nodes:
+                    tasks.create_task(hangs(ground, node, session))
             assert [client.seq for client in clients] == told, "told before it was replicated"
         finally:
             await asyncio.to_thread(pair.standby.start)
@@ -162,6 +159,15 @@ async def nothing_is_told_before_the_standby_has_it(ground: Ground, pair: Pair) 
     assert sum(e["type"] == "input.accepted" for e in logs[0].events) == 1
     ground.judge.check(logs, "I1", "I2", "I3", "I4", "I6", "I12", "I13", given_up=("I10",))
     ground.judge.history.operations.clear()
+
+
+async def hangs(ground: Ground, node: Node, session: str) -> None:
+    """Send the command that waits for the standby, and be told to try it again."""
+    body = {"type": "send", "id": "hangs", "text": WORDS, "options": QUICK}
+    url = f"{node.url}/v1/sessions/{session}/commands"
+    async with ground.http.post(url, json=body) as response:
+        assert response.status == 503, await response.text()
+        assert int(response.headers["Retry-After"]) > 0
 
 
 # --- F13: an asynchronous standby that lags ---------------------------------------------------------

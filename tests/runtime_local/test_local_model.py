@@ -85,7 +85,7 @@ async def test_two_conversations_are_answered_at_the_same_time(model: LocalModel
     both_speak = asyncio.Barrier(2)
 
     async def speak(topic: str) -> None:
-        async with aclosing(model.stream(ask(topic, max_tokens=200))) as stream:
+        async with aclosing(model.stream(ask(topic, max_tokens=1000))) as stream:
             await anext(stream)
             await both_speak.wait()
             assert await busy_slots(model) == 2

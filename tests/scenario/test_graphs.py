@@ -12,9 +12,11 @@ import pytest
 
 from tests.scenario.test_kill import check_all_saw_the_same, followed, post
 from tests.support.followers import Follower
+from tests.support.gates import open_gate
 from tests.support.server import Server, running_server
 from tests.support.team import EFFECTS
 
+HELD = ["tests.support.held_research:registry"]
 COMMANDS = "/v1/sessions/s/commands"
 
 
@@ -84,15 +86,19 @@ async def test_a_node_that_was_asked_about_runs_once_after_a_kill_and_finished_o
 @pytest.mark.rule("run.taken_over", "snapshot.nodes")
 @pytest.mark.timeout(120)
 async def test_research_goes_on_after_kills_in_every_stage(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server:
+    async with running_server(tmp_path, HELD) as server:
         await post(server, "/v1/sessions", {"session_id": "s", "agent": "research"})
         async with followed(server, "s") as followers:
             watcher = followers[0]
             send = {"type": "send", "id": "c1", "text": "How do tides work?"}
             await post(server, COMMANDS, send)
-            await until(watcher, "node.completed", node="fetch_3")  # the quickest of them
+            await open_gate(server.url)  # of the plan
+            await open_gate(server.url)  # of one fetch; the others stand at theirs
+            first = (await until(watcher, "node.completed", 2))["node"]
             await server.kill()
             await server.restart()
+            for _ in range(2):
+                await open_gate(server.url)
             await until(watcher, "run.interrupted")
             asked = await until(watcher, "approval.requested", node="approve")
             await server.kill()
@@ -104,16 +110,19 @@ async def test_research_goes_on_after_kills_in_every_stage(tmp_path: Path) -> No
             assert stands == {"plan": "completed", **fetched, "approve": "interrupted"}
             decision = {"approval_id": asked["approval_id"], "decision": "approve"}
             await post(server, COMMANDS, {"type": "continue", "id": "c2", "decisions": [decision]})
-            await until(watcher, "message.delta", 5)
+            await until(watcher, "message.delta")
             await server.kill()
             await server.restart()
+            await open_gate(server.url)  # of the report
             for follower in followers:
                 await follower.until_runs_ended(1)
             check_all_saw_the_same(followers)
             events = watcher.events
             assert count(events, "node.started", "plan") == 1
-            assert count(events, "node.started", "fetch_3") == 1
-            assert count(events, "node.completed", "fetch_1") == 1
+            fetches = ["fetch_1", "fetch_2", "fetch_3"]
+            begun = [count(events, "node.started", name) for name in fetches]
+            assert begun == [1 if name == first else 2 for name in fetches]
+            assert [count(events, "node.completed", name) for name in fetches] == [1, 1, 1]
             assert count(events, "node.completed", "approve") == 1
             said = [e for e in events if e["type"] == "message.completed"]
             assert [e.get("superseded", False) for e in said] == [True, False]
@@ -124,13 +133,15 @@ async def test_research_goes_on_after_kills_in_every_stage(tmp_path: Path) -> No
 async def test_a_graph_that_is_cancelled_while_it_fetches_ends_at_once_and_can_be_continued(
     tmp_path: Path,
 ) -> None:
-    async with running_server(tmp_path) as server:
+    async with running_server(tmp_path, HELD) as server:
         await post(server, "/v1/sessions", {"session_id": "s", "agent": "research"})
         async with followed(server, "s") as followers:
             watcher = followers[0]
             send = {"type": "send", "id": "c1", "text": "Why is the sea salty?"}
             await post(server, COMMANDS, send)
-            await until(watcher, "node.update", node="fetch_2")
+            await open_gate(server.url)  # of the plan; each fetch stands at a gate of its own
+            for number in (1, 2, 3):
+                await until(watcher, "node.update", 2, node=f"fetch_{number}")
             await post(server, COMMANDS, {"type": "cancel", "id": "c2"})
             await until(watcher, "run.cancelled")
             await post(server, COMMANDS, {"type": "continue", "id": "c3"})

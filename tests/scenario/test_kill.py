@@ -11,12 +11,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.scenario.patient import TALK, WORK, let
 from tests.support.followers import Follower, Transport, check_history
 from tests.support.server import Server, running_server
+from tests.support.survivors import FOLDER
 
 TRANSPORTS: tuple[Transport, ...] = ("sse", "websocket", "ndjson")
 WORDS = " ".join(f"word{number}" for number in range(40))
-ECHO = {"options": {"interval_ms": 8}}
+ECHO = {"options": {"interval_ms": 16}}
 EACH_WORD = {"TIDEGATE_DELTA_INTERVAL_MS": "1"}
 
 
@@ -31,6 +33,15 @@ async def followed(server: Server, session_id: str) -> AsyncIterator[list[Follow
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+@asynccontextmanager
+async def patient_server(tmp_path: Path) -> AsyncIterator[Server]:
+    """Run a server whose agents wait in the middle, and write down what they did."""
+    async with running_server(
+        tmp_path / "data", ["tests.scenario.patient:registry"], {FOLDER: str(tmp_path)}
+    ) as server:
+        yield server
 
 
 async def post(server: Server, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -120,24 +131,29 @@ async def test_a_send_whose_answer_was_lost_in_a_kill_takes_effect_once(tmp_path
 
 @pytest.mark.timeout(120)
 async def test_finished_tools_are_not_run_again_after_a_kill(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server:
-        await post(server, "/v1/sessions", {"session_id": "s", "agent": "tools"})
+    async with patient_server(tmp_path) as server:
+        await post(server, "/v1/sessions", {"session_id": "s", "agent": "scout"})
         async with followed(server, "s") as followers:
             watcher = followers[0]
             await post(
                 server,
                 "/v1/sessions/s/commands",
-                {"type": "send", "id": "c1", "text": "weather in Oslo and Rome"},
+                {"type": "send", "id": "c1", "text": "go"},
             )
             await watcher.until(lambda es: sum(e["type"] == "tool.completed" for e in es) == 2)
             await watcher.until(lambda es: any(e["type"] == "message.delta" for e in es))
             await server.kill()
+            let(tmp_path, TALK)
             await server.restart()
             for follower in followers:
                 await follower.until_runs_ended(1)
             check_all_saw_the_same(followers)
             types = [e["type"] for e in watcher.events]
             assert types.count("tool.started") == 2
+            assert sorted((tmp_path / "effects").read_text().splitlines()) == [
+                "looked here",
+                "looked there",
+            ]
             assert types.count("run.attempt_started") == 1
             superseded = [e for e in watcher.events if e.get("superseded")]
             assert len(superseded) == 1
@@ -147,17 +163,18 @@ async def test_finished_tools_are_not_run_again_after_a_kill(tmp_path: Path) -> 
 async def test_a_tool_that_was_cut_off_is_not_run_again_and_its_outcome_is_called_unknown(
     tmp_path: Path,
 ) -> None:
-    async with running_server(tmp_path) as server:
-        await post(server, "/v1/sessions", {"session_id": "s", "agent": "tools"})
+    async with patient_server(tmp_path) as server:
+        await post(server, "/v1/sessions", {"session_id": "s", "agent": "worker"})
         async with followed(server, "s") as followers:
             watcher = followers[0]
             await post(
                 server,
                 "/v1/sessions/s/commands",
-                {"type": "send", "id": "c1", "text": "weather in Oslo"},
+                {"type": "send", "id": "c1", "text": "go"},
             )
             await watcher.until(lambda es: any(e["type"] == "tool.progress" for e in es))
             await server.kill()
+            let(tmp_path, WORK)
             await server.restart()
             for follower in followers:
                 await follower.until_runs_ended(1)
@@ -166,6 +183,7 @@ async def test_a_tool_that_was_cut_off_is_not_run_again_and_its_outcome_is_calle
             assert types.count("tool.started") == 1
             assert types.count("tool.unknown_outcome") == 1
             assert types[-1] == "run.completed"
+            assert (tmp_path / "effects").read_text().splitlines() == ["ship begun"]
 
 
 @pytest.mark.rule("approval.shared")
@@ -180,7 +198,7 @@ async def test_an_approval_survives_a_kill(tmp_path: Path) -> None:
                 {"type": "send", "id": "c1", "text": "delete notes.txt"},
             )
             watcher = followers[0]
-            await watcher.until(lambda es: es != [] and es[-1]["type"] == "run.interrupted")
+            await watcher.until(lambda es: any(e["type"] == "run.interrupted" for e in es))
             await server.kill()
             await server.restart()
             asked = next(e for e in watcher.events if e["type"] == "approval.requested")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.scenario.patient import TALK, let
 from tests.scenario.test_hand_over import effects, following, of, of_kind, send, survivors
 from tests.scenario.test_kill import post
 from tests.support.followers import check_history
@@ -105,6 +106,7 @@ async def test_an_acknowledged_cancel_ends_the_run_although_the_server_is_killed
                 await send(server, session_id)
             await send(server, "waiting", agent="brief")
             await seen["asking"].until(of_kind("run.interrupted"))
+            await seen["talking"].until(of_kind("message.delta"))
             await seen["working"].until(of_kind("tool.started"))
             await seen["waiting"].until(of_kind("input.queued"))
             queued = of(seen["waiting"], "input.queued")[0]["run_id"]
@@ -113,6 +115,7 @@ async def test_an_acknowledged_cancel_ends_the_run_although_the_server_is_killed
                     named = {"run_id": queued} if session_id == "waiting" else {}
                     group.create_task(_cancel(server, session_id, named))
             await server.kill()
+            let(tmp_path, TALK)
             await server.restart()
             for session_id in sessions:
                 await seen[session_id].until(of_kind("run.cancelled"))

@@ -99,6 +99,8 @@ async def test_a_run_whose_task_died_without_a_word_goes_on_after_its_lease() ->
     async with desk(MemoryEngine(clock=clock), Puppet(play), heartbeat=BEAT) as at:
         await at.send("hi")
         await at.until("message.started")
+        async with asyncio.timeout(30):  # until then a heartbeat renews its claim
+            await until(lambda: not at.manager._sessions["s"].at_work)
         going_on = asyncio.create_task(at.until("run.attempt_started"))
         clock.now += LEASE - 1
         await proven_blocked(going_on)

@@ -1,4 +1,8 @@
-"""A real server in a process of its own, started the way users start it, and killable."""
+"""A real server in a process of its own, told what users tell it, and killable.
+
+The process is a copy of one that has imported the gateway, as `tests.support.copies` says, unless a
+test wants one that starts from nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,12 @@ from typing import Self
 
 import aiohttp
 
+from tests.support.copies import Copy, copy
+
 START_LIMIT = 40.0
 STOP_LIMIT = 30.0
 ROOT = Path(__file__).resolve().parents[2]
+GATEWAY = ("-m", "gateway")
 
 
 class Server:
@@ -25,6 +32,8 @@ class Server:
 
     Attributes:
         program: What Python runs; a test may put a launcher of its own here.
+        afresh: Whether each process starts from nothing, as those of users do; one with a program of
+            the test's own does so anyway.
         start_limit: Seconds that a start may take; more where a crowd comes back at the same time.
     """
 
@@ -34,11 +43,13 @@ class Server:
         self._data = data
         self._arguments = list(arguments)
         self._environment = dict(environment)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Copy | None = None
         self._reader: asyncio.Task[None] | None = None
         self.port = 0
         self.output: list[str] = []
-        self.program: Sequence[str] = ("-m", "gateway")
+        self._spoke = asyncio.Event()
+        self.program: Sequence[str] = GATEWAY
+        self.afresh = False
         self.start_limit = START_LIMIT
 
     @property
@@ -51,24 +62,7 @@ class Server:
         return self._process.pid
 
     async def start(self, *, wait_ready: bool = True) -> None:
-        environment = {
-            k: v for k, v in os.environ.items() if not k.startswith(("TIDEGATE_", "OPENAI_"))
-        }
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *self.program,
-            "serve",
-            *self._arguments,
-            "--port",
-            str(self.port),
-            "--data",
-            str(self._data),
-            cwd=ROOT,
-            env={**environment, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **self._environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        self._process = await self._make_process()
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._reader = asyncio.create_task(self._read_output(told))
         async with asyncio.timeout(self.start_limit):
@@ -76,12 +70,35 @@ class Server:
             if wait_ready:
                 await self._until_ready()
 
+    async def _make_process(self) -> asyncio.subprocess.Process | Copy:
+        usual = {k: v for k, v in os.environ.items() if not k.startswith(("TIDEGATE_", "OPENAI_"))}
+        environment = {**usual, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **self._environment}
+        place = ("--port", str(self.port), "--data", str(self._data))
+        arguments = ("serve", *self._arguments, *place)
+        if self.program == GATEWAY and not self.afresh:
+            return await copy(
+                "gateway",
+                *arguments,
+                cwd=ROOT,
+                environment=environment,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, *self.program, *arguments),
+            cwd=ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+
     async def _read_output(self, told: asyncio.Future[int]) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         async for raw in self._process.stdout:
             line = raw.decode(errors="replace")
             self.output.append(line)
+            self._spoke.set()
             found = re.search(r"http://[^\s/]*:(\d+)", line)
             if found and not told.done():
                 told.set_result(int(found[1]))
@@ -97,6 +114,13 @@ class Server:
                             return
                 except aiohttp.ClientConnectionError:
                     await asyncio.sleep(0.02)  # it listens in a moment; there is nothing to wait on
+
+    async def until_said(self, text: str, *, within: float = STOP_LIMIT) -> None:
+        """Wait until there is such a text in what it wrote."""
+        async with asyncio.timeout(within):
+            while not any(text in line for line in self.output):
+                self._spoke.clear()
+                await self._spoke.wait()
 
     async def kill(self) -> None:
         """Kill -9, and wait until the process is gone."""
@@ -146,6 +170,7 @@ async def running_server(
     environment: Mapping[str, str] | None = None,
     *,
     real_model: bool = False,
+    afresh: bool = False,
 ) -> AsyncIterator[Server]:
     """Run a server until the block ends; it is killed then, whatever state it is in.
 
@@ -155,8 +180,11 @@ async def running_server(
         environment: Settings.
         real_model: Whether `assistant` has the local model. Loading it takes a core for a second,
             so tests that do not talk to it have the built-in agents without a model.
+        afresh: See the class.
     """
     named = bool(arguments) and not arguments[0].startswith("-")
     agents = [] if named or real_model else ["tests.support.builtins:registry"]
-    async with Server(data, [*agents, *arguments], environment or {}) as server:
+    server = Server(data, [*agents, *arguments], environment or {})
+    server.afresh = afresh
+    async with server:
         yield server

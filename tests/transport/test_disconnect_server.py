@@ -49,7 +49,7 @@ async def log_until(server: Server, kind: str, session_id: str = "s") -> list[di
     path = f"/v1/sessions/{session_id}/events"
     found: list[dict[str, Any]] = []
     async with (
-        asyncio.timeout(15),
+        asyncio.timeout(60),
         aiohttp.ClientSession(server.url) as http,
         http.get(path, params=NOBODY, headers=LINES) as response,
     ):
@@ -92,14 +92,13 @@ async def test_a_person_who_changes_connections_keeps_the_run_until_the_last_is_
         await create(server)
         async with tab(server, "websocket"):
             async with tab(server, "sse"):
-                await begin(server, 1)
-            await asyncio.sleep(1.2)  # longer than the grace: a tab is still open
+                await begin(server, 1.5)
+            await asyncio.sleep(1.7)  # longer than the grace: a tab is still open
             assert "run.cancelled" not in await log(server)
         for transport in ("sse", "websocket", "sse"):  # it flaps, and is back in time
-            async with tab(server, transport):
-                pass
             await asyncio.sleep(0.3)
-        assert "run.cancelled" not in await log(server)
+            async with tab(server, transport):
+                assert "run.cancelled" not in await log(server)
         cancelled = (await log_until(server, "run.cancelled"))[-1]
         assert cancelled["reason"] == "disconnect"
         assert (await log(server)).count("run.cancelled") == 1

@@ -130,7 +130,7 @@ async def test_a_replay_that_the_sweep_overtakes_ends_in_a_snapshot() -> None:
         await talk.tell(*range(4 * BATCH_ENTRIES))
         await finish(talk)
         reading = await Reading.open(Services(site.manager, Settings()), talk.session_id, "0")
-        async with asyncio.timeout(5), aclosing(reading.steps(idle=5)) as steps:
+        async with asyncio.timeout(30), aclosing(reading.steps(idle=30)) as steps:
             first = await anext(steps)
             assert not isinstance(first, Control)
             assert len(first) == BATCH_ENTRIES

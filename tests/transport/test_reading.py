@@ -22,7 +22,7 @@ async def test_a_reader_that_is_overtaken_by_trimming_is_told_and_goes_on(site: 
     await talk.tell(*range(2 * BATCH_ENTRIES))
     services = Services(site.manager, Settings())
     reading = await Reading.open(services, talk.session_id, "0")
-    async with asyncio.timeout(5), aclosing(reading.steps(idle=5)) as steps:
+    async with asyncio.timeout(30), aclosing(reading.steps(idle=30)) as steps:
         first = await anext(steps)
         assert not isinstance(first, Control)
         assert len(first) == BATCH_ENTRIES
@@ -44,7 +44,7 @@ async def test_a_reader_that_is_overtaken_by_trimming_is_told_and_goes_on(site: 
 async def test_silence_is_an_empty_batch(site: Site) -> None:
     session_id = await site.create()
     reading = await Reading.open(Services(site.manager, Settings()), session_id, "$")
-    async with asyncio.timeout(5), aclosing(reading.steps(idle=0.02)) as steps:
+    async with asyncio.timeout(30), aclosing(reading.steps(idle=0.02)) as steps:
         await anext(steps)
         assert not await anext(steps)
         assert not await anext(steps)
@@ -66,7 +66,7 @@ async def test_a_crowd_rests_and_wakes_together() -> None:
     resting = [asyncio.create_task(crowd.rest()) for _ in range(3)]
     await proven_blocked(*resting)
     resting[0].cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.wait(resting)
     assert [task.cancelled() for task in resting] == [True, False, False]
 

@@ -12,7 +12,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-__all__ = ["AGENTS", "ROOT", "Screen", "at_a_terminal", "environment", "piped", "tidegate"]
+from tests.support.copies import Copy, copied, copy
+
+__all__ = [
+    "AGENTS",
+    "ROOT",
+    "Screen",
+    "afresh",
+    "at_a_terminal",
+    "environment",
+    "piped",
+    "tidegate",
+]
 
 ROOT = Path(__file__).parents[3]
 AGENTS = "tests.cli.support.agents"
@@ -20,13 +31,6 @@ PATIENCE = 60.0
 """Seconds after which a test that waits has failed: starting a process on a busy machine takes some."""
 
 _STEERING = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07)")
-
-# Makes the pseudo-terminal the controlling one, so that a typed Ctrl-C becomes a real SIGINT.
-_LAUNCH = (
-    "import fcntl, os, sys, termios;"
-    "fcntl.ioctl(2, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -42,12 +46,26 @@ def piped(
     cwd: Path = ROOT,
     **more: str,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `python -m …` on pipes, to its end; what it writes is bytes."""
+    """Run `python -m …` on pipes, to its end; what it writes is bytes.
+
+    It is a copy of a process that has imported all, as `tests.support.copies` says.
+    """
+    return copied(
+        *arguments,
+        cwd=cwd,
+        environment=environment(**more),
+        given=(given or "").encode(),
+        patience=PATIENCE,
+    )
+
+
+def afresh(*arguments: str, cwd: Path = ROOT, **more: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `python …` on pipes, to its end, as a process that starts from nothing."""
     return subprocess.run(  # noqa: S603 - the commands are those of the tests
-        [sys.executable, "-m", *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
         env=environment(**more),
-        input=(given or "").encode(),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=PATIENCE,
         check=False,
@@ -69,7 +87,7 @@ class Screen:
         out: Standard output, where that is a pipe.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, master: int) -> None:
+    def __init__(self, process: Copy, master: int) -> None:
         self.raw = ""
         self.out = b""
         self.process = process
@@ -165,19 +183,14 @@ async def at_a_terminal(
     master, slave = pty.openpty()
     os.set_blocking(master, False)
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _LAUNCH,
-            sys.executable,
-            "-m",
+        process = await copy(
             *arguments,
             cwd=cwd,
-            env=environment(**(more or {})),
+            environment=environment(**(more or {})),
             stdin=slave,
             stdout=asyncio.subprocess.PIPE if pipe_out else slave,
             stderr=slave,
-            start_new_session=True,
+            terminal=True,
         )
     finally:
         os.close(slave)
