@@ -1,7 +1,7 @@
 """Agents that wait in the middle until a test lets them: `tidegate serve tests.scenario.patient:registry`.
 
 So a test finds each run where it wants it, however slow the machine is. Beside them are those of
-`tests.support.survivors` that end by themselves.
+`tests.support.survivors`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from runtime.models.scripted import Cue, Pause, ScriptedModel, call_tools, say
 from runtime.registry import Registry
 from runtime.tools import ToolContext, tool
 from tests.support import survivors
-from tests.support.survivors import WORDS, effect, folder
+from tests.support.survivors import effect, folder
 
-__all__ = ["TALK", "WORK", "let", "registry"]
+__all__ = ["TALK", "WORDS", "WORK", "let", "registry"]
 
 TALK = "talk"
 """What lets agents speak on that stopped in mid-sentence."""
 
 WORK = "work"
 """What lets tools and nodes come to their end."""
+
+WORDS = " ".join(f"word{number}" for number in range(60))
+"""What `talker` says; it stops in the middle of it."""
 
 _LOOK_SECONDS = 0.02
 
@@ -120,6 +123,4 @@ def _graph() -> CompiledGraph:
 def registry() -> Registry:
     """Return all of them."""
     talker = Agent("talker", ScriptedModel(lambda request: _halting(WORDS)))
-    mine = (talker, _worker(), _scout(), _graph())
-    names = {one.name for one in mine}
-    return Registry(*(one for one in survivors.registry() if one.name not in names), *mine)
+    return Registry(*survivors.registry(), talker, _worker(), _scout(), _graph())

@@ -15,12 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.scenario.patient import TALK, WORK, let
+from tests.scenario.patient import TALK, WORDS, WORK, let
 from tests.scenario.test_kill import post
 from tests.support.followers import Follower, check_history
 from tests.support.raw import host_of, raw
 from tests.support.server import Server, running_server
-from tests.support.survivors import FOLDER, WORDS
+from tests.support.survivors import FOLDER
 
 PROMPT = 10.0
 """Seconds within which the next server goes on: half of those after which a run that nobody works on

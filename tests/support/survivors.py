@@ -1,4 +1,4 @@
-"""Agents that kill their server, or outlive it: `tidegate serve tests.support.survivors:registry`.
+"""Agents that kill their server, or outlive it; `tests.scenario.patient` serves them.
 
 What tools and nodes do to the world is a line in a file, so that it can be counted afterwards.
 """
@@ -15,7 +15,6 @@ from typing import NoReturn
 
 from runtime.agent import Agent
 from runtime.agent.hooks import Hooks, ToolUse
-from runtime.graph import END, CompiledGraph, Graph, ListKey, View, append
 from runtime.messages import ToolCall
 from runtime.models.base import ModelRequest
 from runtime.models.scripted import Cue, Pause, ScriptedModel, call_tools, say
@@ -25,11 +24,6 @@ from runtime.tools import ToolContext, tool
 FOLDER = "SURVIVORS_FOLDER"
 """The variable that names the folder for effects and for notes of who has died already."""
 
-WORDS = " ".join(f"word{number}" for number in range(60))
-"""What is said at a pace at which a server can be stopped in the middle of it."""
-
-PACE = 0.02
-WORK_SECONDS = 0.3
 MOMENTS = ("token", "before_intent", "after_intent", "after_effect", "after_result")
 
 
@@ -122,23 +116,6 @@ def _killer(request: ModelRequest) -> Iterator[Cue]:
     die()
 
 
-def _worker() -> Agent:
-    @tool
-    async def ship(context: ToolContext) -> str:
-        """Ship something. It takes a while, and must not be done twice."""
-        effect("ship begun")
-        await asyncio.sleep(WORK_SECONDS)
-        effect("ship done")
-        return "shipped"
-
-    def script(request: ModelRequest) -> Iterable[Cue]:
-        if request.messages[-1].role == "tool":
-            return say("all shipped")
-        return call_tools(ToolCall(id="c_ship", name="ship", arguments="{}"))
-
-    return Agent("worker", ScriptedModel(script), tools=(ship,))
-
-
 def _asker() -> Agent:
     @tool(needs_approval=True)
     async def launch() -> str:
@@ -154,38 +131,12 @@ def _asker() -> Agent:
     return Agent("asker", ScriptedModel(script), tools=(launch,))
 
 
-VISITS = ListKey("visits", str)
-
-
-def _graph() -> CompiledGraph:
-    async def left(view: View) -> object:
-        effect("left")
-        return append(VISITS, "left")
-
-    async def right(view: View) -> object:
-        await asyncio.sleep(WORK_SECONDS)
-        effect("right")
-        return append(VISITS, "right")
-
-    async def last(view: View) -> object:
-        effect("last")
-        return append(VISITS, "last")
-
-    graph = Graph(VISITS, name="graph")
-    graph.start("left", "right")
-    graph.node("left", left, "last").node("right", right, "last").node("last", last, END)
-    return graph.build(input=lambda history: {})
-
-
 def registry() -> Registry:
     """Return all of them."""
     return Registry(
-        Agent("talker", ScriptedModel(lambda request: say(WORDS, seconds_per_word=PACE))),
         Agent("brief", ScriptedModel(lambda request: say("brief"))),
         Agent("flood", ScriptedModel(lambda request: say(f"{'x' * 50_000} " * 40))),
         Agent("killer", ScriptedModel(_killer)),
-        _worker(),
         _asker(),
-        _graph(),
         *(Mortal(moment).build() for moment in MOMENTS),
     )
