@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,42 +23,51 @@ __all__ = ["SyncClient", "SyncRun", "SyncSession"]
 Value = TypeVar("Value")
 
 
+class _ClosedError(RuntimeError):
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
+
+
 class _Portal:
     """A thread with an event loop, and the way to it from other threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="tidegate-client", daemon=True
         )
+        # Whatever is begun is begun before the end is, so the end finds it; nothing is begun after.
+        self._beginning = threading.RLock()  # a signal's handler may cancel, too
+        self._closed = False
         self._thread.start()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the thread has ended."""
-        return self._loop.is_closed()
 
     def call(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Return what a coroutine returns; it is cancelled if this thread is interrupted.
 
         Raises:
-            RuntimeError: If the client is closed.
+            RuntimeError: If the client is closed, or is closed in the meantime.
         """
-        if self.closed:
+        try:
+            future = self._begin(lambda: asyncio.run_coroutine_threadsafe(work, self._loop))
+        except _ClosedError:
             work.close()
-            raise RuntimeError("the client is closed")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            raise
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise RuntimeError("the client is closed") from None
+            raise _ClosedError from None
         except BaseException:
             future.cancel()
             raise
 
     def post(self, act: Callable[[], None]) -> None:
-        """Have something done on the loop."""
-        self._loop.call_soon_threadsafe(act)
+        """Have something done on the loop.
+
+        Raises:
+            RuntimeError: If the client is closed.
+        """
+        self._begin(lambda: self._loop.call_soon_threadsafe(act))
 
     def iterate(self, items: AsyncGenerator[Value]) -> Iterator[Value]:
         """Yield what an async generator yields, each when it is asked for."""
@@ -70,24 +80,35 @@ class _Portal:
             while (item := self.call(following())) is not nothing:
                 yield item
         finally:
-            if not self.closed:
+            with suppress(_ClosedError):  # then it has been closed with all else
                 self.call(_closed(items))
 
-    def close(self, client: Client) -> None:
-        """Close the client and end the thread. Safe to call twice."""
-        if not self.closed:
-            self.call(_ended())
-            self.call(client.aclose())
+    def close(self) -> None:
+        """Close the client and end the thread. Safe to call twice, and from several threads."""
+        with self._beginning:
+            first, self._closed = not self._closed, True
+        if not first:
+            self._thread.join()
+            return
+        try:
+            asyncio.run_coroutine_threadsafe(_ended(self._client), self._loop).result()
+        finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+    def _begin(self, begin: Callable[[], Value]) -> Value:
+        with self._beginning:
+            if self._closed:
+                raise _ClosedError
+            return begin()
 
 
 async def _closed(items: AsyncGenerator[Any]) -> None:
     await items.aclose()
 
 
-async def _ended() -> None:
+async def _ended(client: Client) -> None:
     """End what other threads wait for, and what was left in the middle of a loop."""
     waited_for = asyncio.all_tasks() - {asyncio.current_task()}
     for task in waited_for:
@@ -95,6 +116,7 @@ async def _ended() -> None:
     if waited_for:
         await asyncio.wait(waited_for)
     await asyncio.get_running_loop().shutdown_asyncgens()
+    await client.aclose()
 
 
 class SyncRun:
@@ -193,7 +215,7 @@ class SyncClient:
     ) -> None:
         """Make a client; the arguments are those of `Client`."""
         self._client = Client(url, headers=headers, patience=patience)
-        self._portal = _Portal()
+        self._portal = _Portal(self._client)
         self.url = self._client.url
 
     def agents(self) -> list[dict[str, Any]]:
@@ -230,7 +252,7 @@ class SyncClient:
 
         What another thread waits for ends with `RuntimeError`.
         """
-        self._portal.close(self._client)
+        self._portal.close()
 
     def __enter__(self) -> Self:
         return self
