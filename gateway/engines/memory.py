@@ -40,7 +40,7 @@ from gateway.log.engine import (
     StoredSnapshot,
     Write,
 )
-from gateway.log.entry import Entry
+from gateway.log.entry import Entry, appended_to
 from gateway.log.page import page
 from gateway.log.position import NO_TAG, Position
 from gateway.log.upkeep import Excess, Lifetimes
@@ -90,11 +90,7 @@ class _Session:
         """Do a write that was judged."""
         tail = self.head.tail
         self.at = max(self.at, now)
-        tag = new_tag()
-        entries = tuple(
-            Entry(write.session_id, Position(tail.epoch, tail.seq + n, tag), self.at, body)
-            for n, body in enumerate(write.bodies, 1)
-        )
+        entries = appended_to(write.session_id, tail, new_tag(), self.at, write.bodies)
         self.entries.extend(entries)
         answer = write.answer
         if answer is not None:

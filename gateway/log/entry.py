@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gateway.log.position import Position
 
-__all__ = ["Entry"]
+__all__ = ["Entry", "appended_to"]
 
 T = TypeVar("T")
 
@@ -45,3 +45,24 @@ class Entry:
             return known
         data = memo[encode] = encode(self)
         return data
+
+
+def appended_to(
+    session_id: str, before: Position, tag: str, at: int, bodies: Sequence[bytes]
+) -> tuple[Entry, ...]:
+    """Return the entries of one append.
+
+    Args:
+        session_id: Whose log.
+        before: Its tail before the append.
+        tag: The append's.
+        at: Commit time, milliseconds since 1970 UTC.
+        bodies: The events, as in `Entry.body`.
+    """
+    epoch = before.epoch
+    return tuple(
+        [
+            Entry(session_id, Position(epoch, seq, tag), at, body)
+            for seq, body in enumerate(bodies, before.seq + 1)
+        ]
+    )

@@ -40,7 +40,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    agents = "tests.browser.agents:registry"
+    agents = "tests.support.agents:registry"
     async with running_server(tmp_path_factory.mktemp("data"), [agents]) as running:
         yield running
 

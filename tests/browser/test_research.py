@@ -22,7 +22,7 @@ ASKED = "How do tides work?"
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """Run a server of its own, whose graph stands still until gates are opened."""
-    agents = "tests.browser.agents:research"
+    agents = "tests.support.agents:research"
     async with running_server(tmp_path_factory.mktemp("research"), [agents]) as running:
         yield running
 

@@ -36,7 +36,7 @@ COLLECT = """
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def mortal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server that is killed, and started again, by each of these tests."""
-    agents = "tests.browser.agents:registry"
+    agents = "tests.support.agents:registry"
     async with running_server(tmp_path_factory.mktemp("mortal"), [agents]) as running:
         yield running
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ def test_migrate_is_refused_for_an_engine_that_has_nothing_to_migrate() -> None:
 async def test_a_server_makes_the_schema_itself_and_greets_without_the_password(
     url: str, tmp_path: Path
 ) -> None:
-    refused = tidegate("serve", "--engine", url, "--no-migrate", cwd=tmp_path)
+    refused = await asyncio.to_thread(
+        tidegate, "serve", "--engine", url, "--no-migrate", cwd=tmp_path
+    )
     (line,) = refused.stderr.decode().splitlines()
     assert "run `tidegate migrate`" in line
     assert refused.returncode == 2

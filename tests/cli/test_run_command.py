@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from pathlib import Path
@@ -145,7 +146,7 @@ async def test_a_stored_run_that_was_killed_goes_on(tmp_path: Path) -> None:
         screen.process.kill()
         await screen.process.wait()
     go.touch()
-    done = run(*kept)
+    done = await asyncio.to_thread(run, *kept)
     assert (done.returncode, done.stdout.decode()) == (0, str(go))
     assert trace.read_text().split() == ["prepare"]
 

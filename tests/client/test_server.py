@@ -43,7 +43,7 @@ TRANSPORTS: tuple[TransportName, ...] = ("websocket", "sse")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """One server for all tests that need a real one; who kills it starts it again."""
-    agents = "tests.browser.agents:registry"
+    agents = "tests.support.agents:registry"
     async with running_server(tmp_path_factory.mktemp("data"), [agents]) as running:
         yield running
 
@@ -382,6 +382,25 @@ async def test_closing_a_client_ends_the_loops_of_other_threads() -> None:
         await asyncio.to_thread(client.close)
         assert await loop == "the client is closed"
     assert len(seen) == 1
+
+
+async def test_whatever_threads_begin_while_a_client_closes_ends_too() -> None:
+    def ask(client: SyncClient, begun: threading.Event) -> str:
+        with pytest.raises(RuntimeError) as told:  # noqa: PT012 - any question may be the last
+            while True:
+                client.agents()
+                begun.set()
+        return str(told.value)
+
+    async with running_site() as site, asyncio.timeout(PATIENCE):
+        for _ in range(20):
+            client = await asyncio.to_thread(SyncClient, site.url)
+            begun = [threading.Event() for _ in range(3)]
+            asking = [asyncio.create_task(asyncio.to_thread(ask, client, each)) for each in begun]
+            for each in begun:
+                assert await asyncio.to_thread(each.wait, PATIENCE)
+            await asyncio.to_thread(client.close)
+            assert {await each for each in asking} == {"the client is closed"}
 
 
 async def test_a_plain_script_without_asyncio_can_do_the_same(server: Server) -> None:

@@ -16,6 +16,7 @@ from playwright.async_api import Browser
 from tests.browser.driver import Driver, opened_page
 from tests.deploy.proxied import deployed_nginx
 from tests.nodes.nodes import Node, Nodes
+from tests.support.file_gates import let
 from tests.support.followers import Follower, Transport, check_history
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
@@ -143,7 +144,7 @@ async def test_whichever_node_dies_clients_go_on_exactly_and_commands_have_one_e
                     await follower.until(speaking(number))
                 await page.until_status("streaming")
                 await node_dies_in_the_middle_of_commands(node, http)
-                (gates / str(number)).touch()
+                let(gates, str(number))
                 for follower in followers:
                     await follower.until_runs_ended(number)
                 await page.until_status("complete")

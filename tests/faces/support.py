@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import TypeVar
 
 from runtime import Agent, Event, ScriptedModel, Tool, ToolCall, tool
@@ -13,9 +13,6 @@ from tests.runtime.support import still_open
 
 AT_ONCE = 0.5
 """Seconds: 0.1 are promised, and a busy machine gets some more. What is stopped would never end."""
-
-TRIES = 5
-"""How often something is measured on a machine that stands still for a moment each time."""
 
 T = TypeVar("T")
 NYC = ToolCall(id="c1", name="get_weather", arguments='{"city": "New York"}')
@@ -57,17 +54,6 @@ async def gather_into(items: list[T], stream: AsyncIterable[T]) -> None:
 async def until(reached: AsyncIterator[T], count: int) -> list[T]:
     """Take so many items."""
     return [await anext(reached) for _ in range(count)]
-
-
-async def quickest(scene: Callable[[], Awaitable[float]]) -> float:
-    """Return the seconds that a scene takes: what our code waits for by itself, it waits for each time.
-
-    What a busy machine adds to it is in some scenes only, so the quickest of a few counts.
-    """
-    seconds = [await scene()]
-    while seconds[-1] >= AT_ONCE and len(seconds) < TRIES:
-        seconds.append(await scene())
-    return min(seconds)
 
 
 class Gated:

@@ -25,8 +25,9 @@ from runtime.events import Event, RunCancelled
 from runtime.models.base import Delta, Text
 from runtime.models.scripted import call_tools, say
 from runtime.streaming import RunHandle, run, stream
-from tests.faces.support import AT_ONCE, Gated, agent, check_events, gather_into, quickest
+from tests.faces.support import AT_ONCE, Gated, agent, check_events, gather_into
 from tests.runtime.support import PATIENCE
+from tests.support.waiting import quickest
 
 WORK = ToolCall(id="c1", name="work", arguments="{}")
 
@@ -120,7 +121,7 @@ async def at_the_place(place: Gated) -> None:
 async def test_wherever_the_run_is_it_ends_at_once_with_the_same_error(
     build: Callable[[Gated], Agent], by: str
 ) -> None:
-    assert await quickest(lambda: aborted(build, by)) < AT_ONCE
+    assert await quickest(lambda: aborted(build, by), bound=AT_ONCE) < AT_ONCE
 
 
 async def aborted(build: Callable[[Gated], Agent], by: str) -> float:

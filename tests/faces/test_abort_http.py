@@ -11,9 +11,10 @@ from runtime.cancel import CancelToken
 from runtime.errors import RunAborted
 from runtime.models.base import Text
 from runtime.streaming import stream
-from tests.faces.support import AT_ONCE, quickest
+from tests.faces.support import AT_ONCE
 from tests.models.benches import WIRES, http_bench
 from tests.runtime.support import PATIENCE
+from tests.support.waiting import quickest
 
 
 @pytest.mark.rows("S37", "S38", "S40", "S41", "W-S3")
@@ -22,7 +23,7 @@ from tests.runtime.support import PATIENCE
 async def test_it_is_run_aborted_at_once_and_the_connection_is_closed(
     wire: str, headers: bool
 ) -> None:
-    assert await quickest(lambda: aborted(wire, headers=headers)) < AT_ONCE
+    assert await quickest(lambda: aborted(wire, headers=headers), bound=AT_ONCE) < AT_ONCE
 
 
 async def aborted(wire: str, *, headers: bool) -> float:

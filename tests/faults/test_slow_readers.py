@@ -21,9 +21,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
 WRITE_SECONDS = 1.0
-PATIENCE = 30.0
-"""Seconds in which a reader is cut after these, on a busy machine; nothing else would ever cut it."""
-
 LONG = (pytest.mark.long, pytest.mark.timeout(300))
 CUT = "a client was cut because it took no bytes"
 
@@ -80,26 +77,22 @@ async def _post(http: aiohttp.ClientSession, path: str, body: object) -> None:
 @pytest.mark.rule("slow.cut")
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_reader_that_stopped_reading_is_cut(server: Server, wire: str) -> None:
-    cuts = sum(CUT in line for line in server.output)
+    cuts = server.said(CUT)
     address = f"127.0.0.1:{server.port}"
     with await asyncio.to_thread(stall, address, wire, "busy"):
-        async with asyncio.timeout(PATIENCE):
-            while sum(CUT in line for line in server.output) == cuts:  # noqa: ASYNC110 - only the log tells
-                await asyncio.sleep(0.02)
+        await server.until_said(CUT, cuts + 1)
 
 
 @pytest.mark.fault("F28", holds=("I9",))
 @pytest.mark.rule("slow.cut", "ws.codes")
 async def test_a_socket_that_reads_again_while_it_is_cut_is_told_why(server: Server) -> None:
-    cuts = sum(CUT in line for line in server.output)
+    cuts = server.said(CUT)
     address = ("127.0.0.1", server.port)
     async with raw(address, receive_buffer=4096) as client:
         await upgrade(client, address)
         client.writer.write(frame(b'{"type":"subscribe","session_id":"busy","after":"0"}'))
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        async with asyncio.timeout(PATIENCE):
-            while sum(CUT in line for line in server.output) == cuts:  # noqa: ASYNC110 - only the log tells
-                await asyncio.sleep(0.02)
+        await server.until_said(CUT, cuts + 1)
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         said = b""
         async with asyncio.timeout(30):
@@ -115,13 +108,11 @@ async def test_a_socket_that_reads_again_while_it_is_cut_is_told_why(server: Ser
 async def test_a_reader_that_was_cut_comes_back_with_its_cursor_and_has_missed_nothing(
     server: Server,
 ) -> None:
-    cuts = sum(CUT in line for line in server.output)
+    cuts = server.said(CUT)
     address = f"127.0.0.1:{server.port}"
     with await asyncio.to_thread(stall, address, "sse", "busy") as stalled:
         had = await asyncio.to_thread(_some, stalled)
-        async with asyncio.timeout(PATIENCE):
-            while sum(CUT in line for line in server.output) == cuts:  # noqa: ASYNC110 - only the log tells
-                await asyncio.sleep(0.02)
+        await server.until_said(CUT, cuts + 1)
     seqs = [int(seq) for seq in re.findall(rb'"seq":(\d+),[^\n]*\n\n', had)]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     cursor = re.findall(rb"id: (\S+)\ndata: [^\n]*\n\n", had)[-1].decode()

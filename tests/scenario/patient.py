@@ -6,57 +6,32 @@ So a test finds each run where it wants it, however slow the machine is. Beside 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from runtime.agent import Agent
 from runtime.graph import END, CompiledGraph, Graph, ListKey, View, append
 from runtime.messages import ToolCall
-from runtime.models.base import Finish, ModelRequest, Text
-from runtime.models.scripted import Cue, Pause, ScriptedModel, call_tools, say
+from runtime.models.base import ModelRequest
+from runtime.models.scripted import Cue, ScriptedModel, call_tools, say
 from runtime.registry import Registry
 from runtime.tools import ToolContext, tool
 from tests.support import survivors
-from tests.support.survivors import effect, folder
+from tests.support.file_gates import said_with_gates, until_let
+from tests.support.server import Server, running_server
+from tests.support.survivors import FOLDER, effect, folder
 
-__all__ = ["TALK", "WORDS", "WORK", "let", "registry"]
+__all__ = ["TALK", "WORDS", "WORK", "patient_server", "registry"]
 
 TALK = "talk"
-"""What lets agents speak on that stopped in mid-sentence."""
+"""The gate at which agents stand in mid-sentence."""
 
 WORK = "work"
-"""What lets tools and nodes come to their end."""
+"""The gate of tools and nodes."""
 
-WORDS = " ".join(f"word{number}" for number in range(60))
-"""What `talker` says; it stops in the middle of it."""
-
-_LOOK_SECONDS = 0.02
-
-
-def let(place: Path, what: str) -> None:
-    """Let those who wait for this go on, in the servers whose effects are in `place`."""
-    (place / what).touch()
-
-
-def _is_let(what: str) -> bool:
-    return (folder() / what).exists()
-
-
-async def _until_let(what: str) -> None:
-    while not _is_let(what):  # noqa: ASYNC110 - another process does it; there is nothing to wait on
-        await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _halting(text: str) -> Iterator[Cue]:
-    """Say a text, and stop after some words of it until that is let."""
-    words = text.split(" ")
-    for place, word in enumerate(words):
-        yield Text(word if not place else f" {word}")
-        yield Pause(0.001)
-        while place == len(words) // 2 and not _is_let(TALK):
-            yield Pause(_LOOK_SECONDS)
-    yield Finish("stop")
+WORDS = " ".join(f"|{TALK}" if number == 30 else f"word{number}" for number in range(60))
+"""What `talker` says."""
 
 
 def _worker() -> Agent:
@@ -65,7 +40,7 @@ def _worker() -> Agent:
         """Ship something, which must not be done twice."""
         effect("ship begun")
         await context.progress({"message": "on its way"})
-        await _until_let(WORK)
+        await until_let(folder(), WORK)
         effect("ship done")
         return "shipped"
 
@@ -86,7 +61,7 @@ def _scout() -> Agent:
 
     def script(request: ModelRequest) -> Iterable[Cue]:
         if request.messages[-1].role == "tool":
-            return _halting("nothing was found anywhere")
+            return said_with_gates(f"nothing was |{TALK} found anywhere", folder())
         return call_tools(
             *(
                 ToolCall(id=f"c_{where}", name="look", arguments=f'{{"where": "{where}"}}')
@@ -106,7 +81,7 @@ def _graph() -> CompiledGraph:
         return append(VISITS, "left")
 
     async def right(view: View) -> object:
-        await _until_let(WORK)
+        await until_let(folder(), WORK)
         effect("right")
         return append(VISITS, "right")
 
@@ -122,5 +97,14 @@ def _graph() -> CompiledGraph:
 
 def registry() -> Registry:
     """Return all of them."""
-    talker = Agent("talker", ScriptedModel(lambda request: _halting(WORDS)))
+    talker = Agent("talker", ScriptedModel(lambda request: said_with_gates(WORDS, folder())))
     return Registry(*survivors.registry(), talker, _worker(), _scout(), _graph())
+
+
+@asynccontextmanager
+async def patient_server(place: Path, **settings: str) -> AsyncIterator[Server]:
+    """Run a server with these agents, whose gates and effects are in `place`."""
+    environment = {f"TIDEGATE_{name.upper()}": value for name, value in settings.items()}
+    agents = ["tests.scenario.patient:registry"]
+    async with running_server(place / "data", agents, environment | {FOLDER: str(place)}) as server:
+        yield server

@@ -15,12 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.scenario.patient import TALK, WORDS, WORK, let
+from tests.scenario.patient import TALK, WORDS, WORK, patient_server
 from tests.scenario.test_kill import post
+from tests.support.file_gates import let
 from tests.support.followers import Follower, check_history
 from tests.support.raw import host_of, raw
-from tests.support.server import Server, running_server
-from tests.support.survivors import FOLDER
+from tests.support.server import Server
 
 PROMPT = 10.0
 """Seconds within which the next server goes on: half of those after which a run that nobody works on
@@ -28,17 +28,6 @@ would be taken over anyway."""
 
 COMMANDS = "/v1/sessions/s/commands"
 _numbers = itertools.count(1)
-
-
-@asynccontextmanager
-async def survivors(tmp_path: Path, **settings: str) -> AsyncIterator[Server]:
-    environment = {FOLDER: str(tmp_path)} | {
-        f"TIDEGATE_{k.upper()}": v for k, v in settings.items()
-    }
-    async with running_server(
-        tmp_path / "data", ["tests.scenario.patient:registry"], environment
-    ) as server:
-        yield server
 
 
 @asynccontextmanager
@@ -82,7 +71,7 @@ def of(follower: Follower, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.rule("drain.orderly", "run.taken_over", "resume.exact", "run.one_end")
 async def test_runs_of_all_kinds_are_handed_over_and_go_on_at_once(tmp_path: Path) -> None:
-    async with survivors(tmp_path, drain_runs_s="2") as server, AsyncExitStack() as stack:
+    async with patient_server(tmp_path, drain_runs_s="2") as server, AsyncExitStack() as stack:
         for name, agent in AGENTS.items():
             await post(server, "/v1/sessions", {"session_id": name, "agent": agent})
         seen = await stack.enter_async_context(following(server, *AGENTS))
@@ -181,7 +170,7 @@ def check_said_once(follower: Follower, *texts: str) -> None:
 async def test_fifty_readers_that_are_stuck_do_not_hold_a_server_that_stops(tmp_path: Path) -> None:
     # It ends them long before any limit: before the one for a writing, or the one for all of it.
     limits = {"write_timeout_s": "60", "shutdown_timeout_s": "60"}
-    async with survivors(tmp_path, **limits) as server, AsyncExitStack() as clients:
+    async with patient_server(tmp_path, **limits) as server, AsyncExitStack() as clients:
         await post(server, "/v1/sessions", {"session_id": "s", "agent": "flood"})
         address = ("127.0.0.1", server.port)
         for _ in range(50):
@@ -193,7 +182,7 @@ async def test_fifty_readers_that_are_stuck_do_not_hold_a_server_that_stops(tmp_
         began = time.monotonic()
         assert await server.stop() == 0
         show(f"stopped in {time.monotonic() - began:.2f} s with 50 stuck readers")
-        cut = sum("a client was cut" in line for line in server.output)
+        cut = server.said("a client was cut")
         assert cut == 50, "all of them were stuck until the end"
 
 
@@ -202,7 +191,7 @@ async def test_a_server_that_stops_refuses_work_that_is_to_be_tried_elsewhere(
     tmp_path: Path,
 ) -> None:
     async with (
-        survivors(
+        patient_server(
             tmp_path, drain_runs_s="40", drain_delay_s="2", shutdown_timeout_s="60"
         ) as server,
         aiohttp.ClientSession(server.url) as http,
@@ -242,7 +231,7 @@ async def test_a_second_signal_ends_it_at_once_and_the_next_goes_on_all_the_same
     tmp_path: Path,
 ) -> None:
     async with (
-        survivors(tmp_path, drain_delay_s="30") as server,
+        patient_server(tmp_path, drain_delay_s="30") as server,
         aiohttp.ClientSession(server.url) as http,
         AsyncExitStack() as stack,
     ):

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.scenario.patient import TALK, WORK, let
+from tests.scenario.patient import TALK, WORK, patient_server
+from tests.support.file_gates import let
 from tests.support.followers import Follower, Transport, check_history
 from tests.support.server import Server, running_server
-from tests.support.survivors import FOLDER
 
 TRANSPORTS: tuple[Transport, ...] = ("sse", "websocket", "ndjson")
 WORDS = " ".join(f"word{number}" for number in range(40))
@@ -33,15 +33,6 @@ async def followed(server: Server, session_id: str) -> AsyncIterator[list[Follow
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-
-
-@asynccontextmanager
-async def patient_server(tmp_path: Path) -> AsyncIterator[Server]:
-    """Run a server whose agents wait in the middle, and write down what they did."""
-    async with running_server(
-        tmp_path / "data", ["tests.scenario.patient:registry"], {FOLDER: str(tmp_path)}
-    ) as server:
-        yield server
 
 
 async def post(server: Server, path: str, body: dict[str, Any]) -> dict[str, Any]:

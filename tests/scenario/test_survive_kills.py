@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.scenario.patient import TALK, let
-from tests.scenario.test_hand_over import effects, following, of, of_kind, send, survivors
+from tests.scenario.patient import TALK, patient_server
+from tests.scenario.test_hand_over import effects, following, of, of_kind, send
 from tests.scenario.test_kill import post
+from tests.support.file_gates import let
 from tests.support.followers import check_history
 from tests.support.server import Server
 from tests.support.survivors import MOMENTS
@@ -42,7 +43,7 @@ async def revived(server: Server) -> None:
 async def test_a_kill_at_any_moment_of_a_tool_has_no_more_effects_than_the_tool_allows(
     tmp_path: Path,
 ) -> None:
-    async with survivors(tmp_path) as server:
+    async with patient_server(tmp_path) as server:
         for moment in MOMENTS:
             await post(server, "/v1/sessions", {"session_id": moment, "agent": moment})
         async with following(server, *MOMENTS) as seen:
@@ -74,7 +75,7 @@ async def test_a_kill_at_any_moment_of_a_tool_has_no_more_effects_than_the_tool_
 @pytest.mark.fault("F5", holds=("I6", "I12"))
 @pytest.mark.rule("run.taken_over", "run.one_end")
 async def test_a_run_that_kills_every_server_is_given_up_after_three(tmp_path: Path) -> None:
-    async with survivors(tmp_path) as server:
+    async with patient_server(tmp_path) as server:
         await post(server, "/v1/sessions", {"session_id": "s", "agent": "killer"})
         async with following(server, "s") as seen:
             await send(server, "s")
@@ -98,7 +99,7 @@ async def test_an_acknowledged_cancel_ends_the_run_although_the_server_is_killed
 ) -> None:
     sessions = ("talking", "working", "asking", "waiting")
     agents = ("talker", "worker", "asker", "talker")
-    async with survivors(tmp_path) as server:
+    async with patient_server(tmp_path) as server:
         for session_id, agent in zip(sessions, agents, strict=True):
             await post(server, "/v1/sessions", {"session_id": session_id, "agent": agent})
         async with following(server, *sessions) as seen:

@@ -19,8 +19,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 __all__ = ["PIPE", "Copy", "copied", "copy"]
 
@@ -224,7 +224,7 @@ def copied(
     given: bytes,
     patience: float,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `python -m module arguments` as a copy on pipes, to its end.
+    """Run `python -m module arguments` as a copy on pipes, to its end; not where a loop runs.
 
     Args:
         module: The module.
@@ -234,48 +234,30 @@ def copied(
         given: Its standard input.
         patience: Seconds after which a test that waits has failed.
     """
-    pipes = [os.pipe() for _ in range(3)]
-    theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
-    ours: list[IO[bytes]] = [
-        os.fdopen(pipes[0][1], "wb"),
-        *(os.fdopen(pipes[n][0], "rb") for n in (1, 2)),
-    ]
-    try:
-        talk = _order(
-            module, arguments, cwd=cwd, environment=environment, terminal=False, streams=theirs
-        )
-    finally:
-        for end in theirs:
-            os.close(end)
-    told: dict[IO[bytes], bytes] = {}
-    helpers = [threading.Thread(target=_give, args=(ours[0], given))]
-    helpers += [threading.Thread(target=_take, args=(pipe, told)) for pipe in ours[1:]]
-    for helper in helpers:
-        helper.start()
-    with talk, talk.makefile("rb") as lines:
-        talk.settimeout(patience)
-        pid = int(lines.readline())
+
+    async def run() -> subprocess.CompletedProcess[bytes]:
+        theirs, ours = os.pipe()
+        giving = asyncio.create_task(asyncio.to_thread(_give, ours, given))
         try:
-            code = int(lines.readline())
+            process = await copy(module, *arguments, cwd=cwd, environment=environment, stdin=theirs)
+        finally:
+            os.close(theirs)
+        try:
+            async with asyncio.timeout(patience):
+                stdout, stderr = await process.communicate()
         except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
+            process.kill()
             raise
         finally:
-            for helper in helpers:
-                helper.join()
-    return subprocess.CompletedProcess(
-        [module, *arguments], code, stdout=told[ours[1]], stderr=told[ours[2]]
-    )
+            await giving
+        code = await process.wait()
+        return subprocess.CompletedProcess([module, *arguments], code, stdout, stderr)
+
+    # With a loop of its own, and the one that pytest has set is left as it is.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(run())
 
 
-def _give(pipe: IO[bytes], given: bytes) -> None:
-    try:
-        with pipe:
-            pipe.write(given)
-    except BrokenPipeError:
-        pass  # it did not want all of it
-
-
-def _take(pipe: IO[bytes], told: dict[IO[bytes], bytes]) -> None:
-    with pipe:
-        told[pipe] = pipe.read()
+def _give(pipe: int, given: bytes) -> None:
+    with suppress(BrokenPipeError), os.fdopen(pipe, "wb") as stdin:  # it may not want all of it
+        stdin.write(given)

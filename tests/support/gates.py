@@ -1,6 +1,6 @@
 """An agent that stops at gates in its answer, and one that opens them.
 
-For servers in processes of their own (`tidegate serve tests.support.gates:registry`): a test holds a
+For servers in processes of their own (`tidegate serve tests.support.agents:registry`): a test holds a
 run exactly where it wants to do something, for as long as that takes.
 """
 
@@ -16,10 +16,8 @@ import aiohttp
 from runtime.agent import Agent
 from runtime.models.base import Finish, ModelRequest, Text
 from runtime.models.scripted import Cue, Pause, ScriptedModel, say
-from runtime.registry import Registry
-from tests.support.builtins import builtins
 
-__all__ = ["GATE", "Gates", "open_gate", "registry"]
+__all__ = ["GATE", "Gates", "open_gate"]
 
 GATE = "|"
 """As a word of what `held` is told: it says this only after the gate was opened."""
@@ -30,11 +28,17 @@ PACE = 0.005
 
 
 class Gates:
-    """The gates of one server; they are opened in the order in which runs came to them."""
+    """The gates of one server; they are opened in the order in which runs came to them.
+
+    Attributes:
+        held: The agent that stops at gates.
+        usher: The one that opens them.
+    """
 
     def __init__(self) -> None:
         self._closed: list[asyncio.Event] = []
-
+        held = ScriptedModel(lambda request: self.hold(request.messages[-1].content))
+        self.held = Agent("held", held, description="Says what it is told, and stops at its gates.")
         self.usher = Agent("usher", ScriptedModel(self._open), description="Opens a gate.")
 
     @contextmanager
@@ -79,10 +83,3 @@ async def open_gate(url: str) -> None:
         async with http.post(path, json={"id": "open", "text": "open"}) as response:
             answer = await response.json()
             assert answer["output"] == "open", answer
-
-
-def registry() -> Registry:
-    """Return the built-in agents, `held`, which says what it is told, and `usher`."""
-    gates = Gates()
-    held = ScriptedModel(lambda request: gates.hold(request.messages[-1].content))
-    return Registry(*builtins(), Agent("held", held), gates.usher)

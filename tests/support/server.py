@@ -115,10 +115,14 @@ class Server:
                 except aiohttp.ClientConnectionError:
                     await asyncio.sleep(0.02)  # it listens in a moment; there is nothing to wait on
 
-    async def until_said(self, text: str, *, within: float = STOP_LIMIT) -> None:
-        """Wait until there is such a text in what it wrote."""
-        async with asyncio.timeout(within):
-            while not any(text in line for line in self.output):
+    def said(self, text: str) -> int:
+        """Return how many lines of what it wrote have such a text."""
+        return sum(text in line for line in self.output)
+
+    async def until_said(self, text: str, times: int = 1) -> None:
+        """Wait until so many lines of what it wrote have such a text."""
+        async with asyncio.timeout(STOP_LIMIT):
+            while self.said(text) < times:
                 self._spoke.clear()
                 await self._spoke.wait()
 

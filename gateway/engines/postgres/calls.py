@@ -18,7 +18,7 @@ from gateway.engines.rules import Standing, judge
 from gateway.engines.stamps import new_epoch, new_tag
 from gateway.errors import EngineUnavailable, GatewayError, SessionGone, SessionUnknown
 from gateway.log.engine import Answer, Appended, Fence, Write
-from gateway.log.entry import Entry
+from gateway.log.entry import appended_to
 from gateway.log.position import Position
 
 __all__ = ["APPEND", "SETTLE", "Committed", "Try", "arguments", "outcomes", "questions", "settled"]
@@ -61,13 +61,7 @@ class Try:
     def done(self, before: Position, at: int) -> Appended:
         """Return what the write did, if it was done after this tail and at this time."""
         write = self.write
-        session_id, epoch, tag = write.session_id, before.epoch, self.tag
-        entries = tuple(
-            [
-                Entry(session_id, Position(epoch, seq, tag), at, body)
-                for seq, body in enumerate(write.bodies, before.seq + 1)
-            ]
-        )
+        entries = appended_to(write.session_id, before, self.tag, at, write.bodies)
         tail = entries[-1].position if entries else before
         answer = write.answer
         if answer is not None:

@@ -23,7 +23,7 @@ from gateway.engines.session_row import SessionRow
 from gateway.engines.sqlite.rows import find_answer, look_up, to_write
 from gateway.engines.stamps import new_epoch, new_tag
 from gateway.log.engine import Answer, Appended, Checkpoint, NewSession, Write
-from gateway.log.entry import Entry
+from gateway.log.entry import Entry, appended_to
 from gateway.log.position import NO_TAG, Position
 
 __all__ = [
@@ -51,24 +51,17 @@ def append(db: sqlite3.Connection, write: Write, life: str, now: int) -> tuple[A
         repeated = judge(write, Standing(session.digest, session.claim, session.tail, remembered))
         if repeated is not None:
             return repeated, session.tail
-    entries = _entries(session, write, max(found.tail_at, now))
+    at = max(found.tail_at, now)
+    entries = appended_to(write.session_id, session.tail, new_tag(), at, write.bodies)
     _insert_entries(db, session, entries)
     tail = entries[-1].position if entries else session.tail
     lease = lease_after(write, found.lease, life, now)
-    _update(db, session, write, tail, max(found.tail_at, now), lease=lease)
+    _update(db, session, write, tail, at, lease=lease)
     answer = write.answer
     if answer is not None:
         answer = replace(answer, position=entries[0].position if entries else tail)
         _insert_answer(db, session, answer, answer.position or tail, now)
     return Appended(entries, tail, answer), session.tail
-
-
-def _entries(session: SessionRow, write: Write, at: int) -> tuple[Entry, ...]:
-    tag = new_tag()
-    return tuple(
-        Entry(write.session_id, Position(session.epoch, seq, tag), at, body)
-        for seq, body in enumerate(write.bodies, session.tail_seq + 1)
-    )
 
 
 def _create(db: sqlite3.Connection, session_id: str, new: NewSession, now: int) -> None:

@@ -1,4 +1,4 @@
-"""What the servers of these tests offer: `tidegate serve tests.browser.agents:registry`."""
+"""What servers for pages and clients offer: `tidegate serve tests.support.agents:registry`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def registry() -> Registry:
     """
     _come_back_soon()
     gates = Gates()
-    held = ScriptedModel(lambda request: gates.hold(request.messages[-1].content))
-    more = (Agent("held", held), _watcher(gates), gates.usher)
-    return Registry(*builtins(), *team.registry(), *more)
+    return Registry(*builtins(), *team.registry(), gates.held, _watcher(gates), gates.usher)
 
 
 def research() -> Registry:
