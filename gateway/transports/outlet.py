@@ -28,6 +28,10 @@ OUT_OF_REACH = 2**31 - 1
 POLL_SECONDS = 0.02
 """How often a client that is backed up is looked at. Others cost no timer."""
 
+LOOKS = 10
+"""No less often a client is looked at before it counts as stuck: while the process or the machine
+stood still, nobody could take anything, and that is not the client's fault."""
+
 KERNEL_GRACE_SECONDS = 1.0
 """The kernel cuts without a word, so it gives up after us."""
 
@@ -84,7 +88,8 @@ class Outlet:
         self._limit = limit
         self._write_timeout = write_timeout
         self._waiting = 0
-        self._progress_at = 0.0
+        self._idle = 0.0
+        self._looked_at = 0.0
         self._last_size = 0
         self._writes = 0
         transport.set_write_buffer_limits(high=OUT_OF_REACH)
@@ -175,7 +180,8 @@ class Outlet:
         await asyncio.sleep(0)  # uvloop hands its buffer to the kernel at the end of a loop's turn
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            self._progress_at = loop.time()
+            self._idle = 0.0
+            self._looked_at = loop.time()
             self._last_size = self._untaken()
             # To the kernel, a peer that opens its window by less than a segment gives no sign of life.
             self._set("TCP_USER_TIMEOUT", 0)
@@ -185,12 +191,14 @@ class Outlet:
                 size = self._untaken()
                 now = loop.time()
                 if size < self._last_size:
-                    self._progress_at = now
-                elif now - self._progress_at >= patience:
-                    raise SlowClient(patience)
-                self._last_size = size
+                    self._idle = 0.0
+                else:
+                    self._idle += min(now - self._looked_at, patience / LOOKS)
+                    if self._idle >= patience:
+                        raise SlowClient(patience)
+                self._looked_at, self._last_size = now, size
                 await asyncio.sleep(POLL_SECONDS)
-            self._progress_at = loop.time()
+            self._idle = 0.0
         finally:
             self._waiting -= 1
             if not self._waiting:

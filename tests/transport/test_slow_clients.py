@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -59,7 +60,8 @@ async def test_one_client_that_never_reads_next_to_fifty_that_do(
 ) -> None:
     events = 200
     caplog.set_level("INFO", logger="gateway.transports")
-    async with running_site(write_timeout_s=0.5) as site:
+    # Readers and server share a process here: it may stand still for a while, and nobody is cut.
+    async with running_site(write_timeout_s=3) as site:
         talk = await site.talk()
         readers = [await site.read(transport, talk.session_id, "$") for _ in range(50)]
         for reader in readers:
@@ -178,6 +180,23 @@ async def test_a_client_that_takes_a_little_now_and_then_is_waited_for() -> None
                 await asyncio.sleep(0.02)
         await waiting
         assert transport.get_write_buffer_size() <= 64 * KIB
+
+
+async def test_time_in_which_the_server_itself_stood_still_does_not_count_against_a_client() -> (
+    None
+):
+    async with connection(limit=64 * KIB, write_timeout=0.5) as (outlet, transport, client_end):
+        await fill(outlet, transport, 256 * KIB)
+        waiting = asyncio.create_task(outlet.ready())
+        await proven_blocked(waiting)
+        for _ in range(2):  # what the two kernels had still to do is done in the first
+            time.sleep(0.6)  # noqa: ASYNC251 - the fault: nobody runs, on neither side
+            await asyncio.sleep(0.03)  # and the server's turn comes first
+        while not waiting.done():
+            with suppress(BlockingIOError):
+                client_end.recv(64 * KIB)
+            await asyncio.sleep(0.01)
+        await waiting
 
 
 async def test_many_small_writes_cost_more_than_their_bytes_and_are_held_back_for_it() -> None:

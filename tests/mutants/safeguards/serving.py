@@ -46,8 +46,8 @@ STREAMS = (
     Mutant(
         "a client that takes no byte is cut",
         "gateway/transports/outlet.py",
-        "                elif now - self._progress_at >= patience:\n",
-        "                elif now - self._progress_at >= patience * 1000:\n",
+        "                    if self._idle >= patience:\n",
+        "                    if self._idle >= patience * 1000:\n",
         ("tests/transport/test_slow_clients.py",),
     ),
     Mutant(
