@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120
 
 TRANSPORTS: tuple[Transport, ...] = ("sse", "websocket", "ndjson")
 PATIENCE = 30.0
-SHORT = {"proxy_read_timeout 60s;": "proxy_read_timeout 2s;"}
-SILENCE = 2.5
+SHORT = {"proxy_read_timeout 60s;": "proxy_read_timeout 4s;"}
+SILENCE = 4.5
 """Seconds: more than the proxy takes without a byte."""
 
 SPEECH = " ".join(f"word{number}" for number in range(60))

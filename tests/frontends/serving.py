@@ -162,7 +162,7 @@ class Staged:
 
     @property
     def runs(self) -> int:
-        return len(self.puppet.parts)
+        return len(self.puppet.played)
 
     def let(self, *which: int) -> None:
         for number in which:

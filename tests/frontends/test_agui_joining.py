@@ -74,7 +74,7 @@ async def stage(kind: Any = "agent") -> AsyncIterator[Stage]:
         await ask(place, "/v1/sessions", {"session_id": "t1"})
         await ask(place, "/v1/sessions/t1/commands", command)
         await puppet.came.wait()
-        yield Stage(place, puppet.parts[0])
+        yield Stage(place, puppet.played[0])
         over.set()
 
 

@@ -145,7 +145,7 @@ async def test_options_reach_the_agent_in_both_spellings(
         (session_id,) = await place.sessions()
         said = (await place.log(session_id))[1]
     assert answer.status == 200
-    options = stage.puppet.parts[0].request.options
+    options = stage.puppet.played[0].request.options
     assert options.model_dump(mode="json") == CHOSEN
     assert isinstance(said, InputAccepted)
     assert orjson.dumps(said.options, option=orjson.OPT_SORT_KEYS) == orjson.dumps(

@@ -152,7 +152,7 @@ async def test_a_session_is_gone_on_with_and_a_key_is_taken_once() -> None:
         assert too_long.status == 400
         await ask(place, "/chat", {**ASKED, "session_id": "with blanks"})
         await ask(place, "/chat", {**ASKED, "session_id": "with blanks"})
-        assert len(stage.puppet.parts[-1].request.history) == 3
+        assert len(stage.puppet.played[-1].request.history) == 3
         assert len(await place.sessions()) == 3
 
 

@@ -27,8 +27,8 @@ from tests.support.nginx import UPGRADE, nginx_before
 from tests.support.puppet import Part, Puppet
 
 PATIENCE = 30.0
-READ_TIMEOUT = 1.0
-KEEPALIVE = READ_TIMEOUT / 4
+READ_TIMEOUT = 4.0
+KEEPALIVE = 0.25
 
 _numbers = itertools.count(1)
 

@@ -75,7 +75,7 @@ async def test_a_run_that_ignores_its_cancellation_is_over_all_the_same() -> Non
 @pytest.mark.rule("cancel.bounded")
 async def test_cancelling_twice_or_after_the_end_is_acknowledged_and_changes_nothing() -> None:
     async def play(part: Part) -> None:
-        if len(puppet.parts) == 1:
+        if len(puppet.played) == 1:
             await asyncio.Event().wait()
         await part.answer("ok")
 
@@ -126,14 +126,14 @@ async def test_a_queued_input_can_be_cancelled_and_never_runs() -> None:
         await at.command("cancel", run_id=queued.run_id)
         gate.set()
         await at.until("run.completed", 2)
-        assert [part.run_id for part in puppet.parts] == [first.run_id, last.run_id]
+        assert [part.run_id for part in puppet.played] == [first.run_id, last.run_id]
         of_it = [e["type"] for e in await at.events() if e.get("run_id") == queued.run_id]
         assert of_it == ["input.queued", "input.dequeued", "run.cancelled"]
 
 
 async def test_cancelling_the_active_run_lets_the_next_input_start() -> None:
     async def play(part: Part) -> None:
-        if len(puppet.parts) == 1:
+        if len(puppet.played) == 1:
             await asyncio.Event().wait()
         await part.answer("ok", f"msg_{part.run_id}")
 
@@ -143,7 +143,7 @@ async def test_cancelling_the_active_run_lets_the_next_input_start() -> None:
         second = await at.send("b")
         await at.command("cancel")
         await at.until("run.completed", run_id=second.run_id)
-        assert [m.content for m in puppet.parts[1].request.history] == ["a\n\nb"]
+        assert [m.content for m in puppet.played[1].request.history] == ["a\n\nb"]
 
 
 @pytest.mark.rule("run.continued")
@@ -167,7 +167,7 @@ async def test_continue_after_a_cancel_goes_on_from_the_last_finished_step() -> 
         await at.command("cancel")
         ack = await at.command("continue")
         await at.until("run.completed", run_id=ack.run_id)
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         assert request.parent_run_id == first.run_id
         assert [(m.role, m.content) for m in request.history] == [
             ("user", "hi"),

@@ -165,7 +165,7 @@ async def test_an_answer_that_comes_while_the_run_still_works_is_not_asked_for_a
     asked, go_on = asyncio.Event(), asyncio.Event()
 
     async def play(part: Part) -> None:
-        if len(puppet.parts) == 1:
+        if len(puppet.played) == 1:
             await part.begin("msg_1")
             await part.finish_step("", WHERE, message_id="msg_1")
             await part.emit(
@@ -192,7 +192,7 @@ async def test_an_answer_that_comes_while_the_run_still_works_is_not_asked_for_a
         await at.command("continue", decisions=answer({"approval_id": "apr_1"}, {"n": 1}))
         go_on.set()
         await at.until("run.completed")
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         assert (request.decisions["c1"].kind, request.decisions["c1"].result) == (
             "answered",
             {"n": 1},
@@ -216,7 +216,7 @@ async def test_a_queued_input_keeps_its_tools_and_instructions() -> None:
     async with desk(engine, puppet) as at:
         gate.set()
         await at.until("run.completed", 2)
-        one, two = (puppet.parts[n].request for n in (-2, -1))
+        one, two = (puppet.played[n].request for n in (-2, -1))
         assert (one.tools, one.instructions) == ((), None)
         assert ([each.name for each in two.tools], two.instructions) == (["place"], "Be brief.")
 

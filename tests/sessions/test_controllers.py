@@ -273,7 +273,7 @@ async def test_the_end_is_decided_when_its_turn_comes_and_not_when_the_timer_rin
         await at.send("hi", **LEAVE)
         await at.until("message.delta")
         stage.engine.open.clear()
-        saying = asyncio.create_task(stage.puppet.parts[0].say("lo"))  # the writer is busy
+        saying = asyncio.create_task(stage.puppet.played[0].say("lo"))  # the writer is busy
         await stage.engine.waiting.wait()
         await clock.passes(31)  # the timer has rung; its end waits behind that
         there = come(at)

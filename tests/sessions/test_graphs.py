@@ -213,7 +213,7 @@ async def test_a_node_that_asks_is_answered_by_approval_id(*, restart: bool) -> 
         if restart:
             await at.command("continue", decisions=[edit])
             await at.until("run.completed")
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         decision = request.decisions["apr_1"]
         assert (decision.kind, decision.arguments) == ("edited", '{"plan":["b"]}')
         assert [event.type for event in request.journal] == ["node.completed", "approval.requested"]
@@ -258,7 +258,7 @@ async def test_a_decision_that_comes_while_other_nodes_work_lets_the_run_go_on_b
         assert types[-3:] == ["node.completed", "run.resumed", "run.completed"]
         assert "run.interrupted" not in types  # it did not pause
         assert len((await at.manager.run("s")).segments) == 1
-        assert puppet.parts[1].request.decisions["apr_1"].kind == "approved"
+        assert puppet.played[1].request.decisions["apr_1"].kind == "approved"
         assert (await at.manager.snapshot("s")).status == "idle"
 
 
@@ -288,7 +288,7 @@ async def test_a_run_that_waits_again_for_what_it_was_told_does_not_turn_in_circ
         decided.set()
         await at.until("run.interrupted", 1 if early else 2)
         assert (await at.manager.snapshot("s")).status == "interrupted"
-        assert len(puppet.parts) == 2
+        assert len(puppet.played) == 2
 
 
 async def test_a_node_that_still_waits_when_the_run_is_cancelled_is_skipped() -> None:
@@ -306,7 +306,7 @@ async def test_a_node_that_still_waits_when_the_run_is_cancelled_is_skipped() ->
 @pytest.mark.rule("run.taken_over")
 async def test_a_graph_that_died_goes_on_from_its_journal_and_says_its_open_words_anew() -> None:
     async def play(part: Part) -> None:
-        if len(puppet.parts) == 1:
+        if len(puppet.played) == 1:
             await start(part, "draft")
             draft = part.below("flow", "draft", "writer")
             await draft.begin("msg_draft")
@@ -331,7 +331,7 @@ async def test_a_graph_that_died_goes_on_from_its_journal_and_says_its_open_word
         await at.until("message.delta")
     async with desk(engine, puppet) as at:
         await at.until("run.completed")
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         assert [event.type for event in request.journal] == [
             "node.completed",
             "model.completed",
@@ -348,7 +348,7 @@ async def test_a_graph_that_died_goes_on_from_its_journal_and_says_its_open_word
         await at.send("and now?")
         await at.until("run.completed", 2)
         # What the nodes said speaks for the graph: the next turn knows of it.
-        assert [m.content for m in puppet.parts[2].request.history][1] == (
+        assert [m.content for m in puppet.played[2].request.history][1] == (
             "from a node that is done\n\na finished step"
         )
 
@@ -391,7 +391,7 @@ async def test_a_node_that_is_tried_again_takes_back_nothing_of_an_earlier_run()
     error = ErrorInfo(code="node_failed", message="no")
 
     async def play(part: Part) -> None:
-        again = len(puppet.parts) > 1
+        again = len(puppet.played) > 1
         if again and not part.request.decisions:
             await interrupt(part, "a")
             return
@@ -468,7 +468,7 @@ async def test_a_graph_that_was_cancelled_goes_on_after_its_finished_nodes() -> 
     async with desk(engine, puppet) as at:
         await at.command("continue")
         await at.until("run.completed")
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         assert [(event.type, getattr(event, "node", "")) for event in request.journal] == [
             ("node.completed", "plan"),
             ("node.failed", "write"),
@@ -494,6 +494,6 @@ async def test_what_a_cancelled_graph_had_asked_is_asked_again_by_the_one_that_g
         await at.command("cancel")
         await at.command("continue")
         await at.until("run.interrupted", 2)
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         assert [event.type for event in request.journal] == ["node.completed"]
         assert request.decisions == {}

@@ -74,7 +74,7 @@ async def test_a_session_goes_on_from_what_was_said_elsewhere() -> None:
         there = Desk(engine, at.manager, "h")
         await there.send("And now?")
         await there.until("run.completed")
-        assert told(puppet.parts[-1]) == [
+        assert told(puppet.played[-1]) == [
             ("user", "Hello"),
             ("assistant", "Wait."),
             ("tool", "Ulm"),
@@ -82,7 +82,7 @@ async def test_a_session_goes_on_from_what_was_said_elsewhere() -> None:
             ("assistant", "You are in Ulm."),
             ("user", "And now?"),
         ]
-        calls = puppet.parts[-1].request.history[1].tool_calls
+        calls = puppet.played[-1].request.history[1].tool_calls
         assert calls == (ToolCall(**CALL), ToolCall(**OTHER))
 
 
@@ -109,9 +109,9 @@ async def test_calls_of_a_history_that_nobody_answers_are_told_to_have_no_result
         there = await begun(at, ENDS_IN_CALLS)
         await there.send("Never mind.")
         await there.until("run.completed")
-        roles = [role for role, _ in told(puppet.parts[0])]
+        roles = [role for role, _ in told(puppet.played[0])]
         assert roles == ["user", "assistant", "tool", "tool", "user"]
-        assert all("no result" in text for role, text in told(puppet.parts[0]) if role == "tool")
+        assert all("no result" in text for role, text in told(puppet.played[0]) if role == "tool")
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ async def test_a_result_answers_the_call_that_a_history_ends_with_and_starts_a_r
         assert accepted["message"]["role"] == "tool"
         assert accepted["message"]["tool_call_id"] == "c2"
         assert accepted["cursor"] == ack.cursor
-        assert told(puppet.parts[0]) == [
+        assert told(puppet.played[0]) == [
             ("user", "Hello"),
             ("assistant", "Wait."),
             ("tool", "Ulm"),
@@ -205,7 +205,7 @@ async def test_a_message_has_the_id_that_its_client_gave_it() -> None:
 
     async def play(part: Part) -> None:
         await gate.wait()
-        said = "msg_open" if len(puppet.parts) == 1 else "msg_later"
+        said = "msg_open" if len(puppet.played) == 1 else "msg_later"
         await part.begin(said)
         await part.say("ok", said)
         await done.wait()
@@ -266,7 +266,7 @@ async def test_a_message_and_all_after_it_no_longer_count_when_a_send_goes_back_
         assert rolled_back["run_id"] == ack.run_id
         assert rolled_back["cursor"] == ack.cursor
         assert rolled_back["message_ids"] == [m.message_id for m in before[2:]]
-        assert told(puppet.parts[-1]) == [
+        assert told(puppet.played[-1]) == [
             ("user", "one"),
             ("assistant", "answer 1"),
             ("user", "TWO"),
@@ -292,7 +292,7 @@ async def test_one_can_go_back_to_an_answer_or_to_the_very_beginning() -> None:
         ]
         await there.send("anew", rewind_to="m1")
         await there.until("run.completed", 2)
-        assert told(puppet.parts[-1]) == [("user", "anew")]
+        assert told(puppet.played[-1]) == [("user", "anew")]
 
 
 async def test_a_result_can_be_given_anew() -> None:
@@ -377,7 +377,7 @@ async def test_who_goes_back_waits_for_the_run_and_drops_what_that_has_said() ->
     gate = asyncio.Event()
 
     async def play(part: Part) -> None:
-        if len(puppet.parts) == 2:
+        if len(puppet.played) == 2:
             await part.begin("msg_2")
             await part.say("half", "msg_2")
             await gate.wait()
@@ -430,14 +430,14 @@ async def test_half_an_answer_of_a_cancelled_run_is_dropped_too(killed: bool) ->
             await at.command("cancel")
             await at.until("run.completed")
         assert texts((await at.manager.snapshot("s")).messages) == ["uno", "whole"]
-        assert [m.content for m in puppet.parts[-1].request.history] == ["uno"]
+        assert [m.content for m in puppet.played[-1].request.history] == ["uno"]
 
 
 async def test_a_message_that_is_gone_when_the_turn_comes_is_nothing_to_go_back_to() -> None:
     gate = asyncio.Event()
 
     async def play(part: Part) -> None:
-        if len(puppet.parts) > 2:
+        if len(puppet.played) > 2:
             await gate.wait()
         await part.answer("answer", f"msg_{part.run_id}")
 
@@ -460,7 +460,7 @@ async def test_a_message_that_is_gone_when_the_turn_comes_is_nothing_to_go_back_
 
 async def test_what_is_looked_at_before_a_turn_leaves_no_trace() -> None:
     async def play(part: Part) -> None:
-        said = f"msg_{len(puppet.parts)}"
+        said = f"msg_{len(puppet.played)}"
         await part.begin(said)
         await part.say("half", said)
         await asyncio.Event().wait()

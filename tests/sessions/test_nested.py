@@ -65,7 +65,7 @@ def shown(messages: list[MessageView]) -> dict[str, MessageView]:
 @pytest.mark.rule("path.below")
 async def test_what_a_called_agent_says_is_shown_and_is_no_part_of_the_conversation() -> None:
     async def play(part: Part) -> None:
-        if len(puppet.parts) > 1:
+        if len(puppet.played) > 1:
             await part.answer("again", "msg_9")
             return
         # Models give the same ids again.
@@ -94,7 +94,7 @@ async def test_what_a_called_agent_says_is_shown_and_is_no_part_of_the_conversat
         assert snapshot.usage.total_tokens == 8  # four model calls at both depths, once each
         await at.send("sure?")
         await at.until("run.completed", 2)
-        said = [(m.role, m.content) for m in puppet.parts[1].request.history]
+        said = [(m.role, m.content) for m in puppet.played[1].request.history]
         assert said == [
             ("user", "tides?"),
             ("assistant", "I ask"),
@@ -124,7 +124,7 @@ async def test_a_take_over_hands_on_what_was_done_below_and_supersedes_the_rest(
         await at.until("message.delta")
     async with desk(engine, puppet) as at:
         await at.until("run.completed")
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         assert [(event.type, event.path) for event in request.journal] == [
             ("model.completed", ()),
             ("tool.started", ()),
@@ -191,7 +191,7 @@ async def test_a_run_that_continues_another_knows_to_whom_it_was_handed_over() -
         await at.command("cancel")
         await at.command("continue")
         await at.until("run.completed")
-        journal = puppet.parts[1].request.journal
+        journal = puppet.played[1].request.journal
         assert [event.type for event in journal] == ["agent.handoff", "tool.completed"]
 
 

@@ -174,7 +174,7 @@ async def test_inputs_that_wait_are_edited_on_any_node_and_start_where_the_run_b
         await b.until("run.completed", 3)
         said = [e["message"]["content"] for e in await b.events() if e["type"] == "input.accepted"]
         assert said == ["first", "fourth", "second"]
-        assert (len(a.puppet.parts), len(b.puppet.parts)) == (3, 0)
+        assert (len(a.puppet.played), len(b.puppet.played)) == (3, 0)
         await same_everywhere(a, b)
 
 
@@ -199,7 +199,7 @@ async def test_an_approval_is_settled_on_any_node_and_the_run_goes_on_there() ->
         yes = [{"approval_id": "apr_1", "decision": "approve"}]
         await b.command("continue", decisions=yes)
         assert (await a.until("run.completed"))["output"] == "you approved it"
-        assert (len(a.puppet.parts), len(b.puppet.parts)) == (1, 1)
+        assert (len(a.puppet.played), len(b.puppet.played)) == (1, 1)
         with pytest.raises(ApprovalAlreadyResolved):
             await a.command("continue", decisions=yes)
 

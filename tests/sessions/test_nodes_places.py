@@ -61,7 +61,7 @@ async def test_a_run_that_an_edge_begins_is_done_by_a_worker_at_its_first_attemp
         assert snapshot.status == "running"
         async with node(engine, answer) as worker:
             await edge.until("run.completed", run_id=run_id)
-            assert worker.puppet.parts[0].request.attempt == 1
+            assert worker.puppet.played[0].request.attempt == 1
             assert "run.attempt_started" not in await edge.types()
             await edge.send("more")
             await edge.until("run.completed", 2)
@@ -80,7 +80,7 @@ async def test_an_edge_cancels_and_queues_for_a_worker_that_begins_what_follows(
         await edge.send("second")
         await edge.command("cancel")
         await edge.until("message.started", 2)
-        await until(lambda: len(worker.puppet.parts) == 2 and len(gates.at_work) == 1)
+        await until(lambda: len(worker.puppet.played) == 2 and len(gates.at_work) == 1)
         assert (await edge.types()).count("run.cancelled") == 1
 
 
@@ -121,7 +121,7 @@ async def test_a_deploy_while_a_run_waits_for_a_place_costs_no_attempt() -> None
     clock.now += LEASE
     async with node(engine, answer) as worker:
         await worker.until("run.completed")
-        assert worker.puppet.parts[0].request.attempt == 1
+        assert worker.puppet.played[0].request.attempt == 1
 
 
 async def test_a_run_that_was_handed_over_and_then_waits_is_another_attempt() -> None:
@@ -148,10 +148,10 @@ async def test_a_full_node_leaves_runs_to_whoever_has_room_and_takes_them_when_i
         await proven_blocked(waiting)
         async with node(engine, gates.play, places=1) as b:
             await waiting
-            assert (len(a.puppet.parts), len(b.puppet.parts)) == (1, 1)
+            assert (len(a.puppet.played), len(b.puppet.played)) == (1, 1)
             gates.let_go(str(first))
             await third.until("message.started")
-            assert (len(a.puppet.parts), len(b.puppet.parts)) == (2, 1)
+            assert (len(a.puppet.played), len(b.puppet.played)) == (2, 1)
             for run_id in [*gates.at_work]:
                 gates.let_go(run_id)
             await second.until("run.completed")

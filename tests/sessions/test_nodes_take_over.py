@@ -41,7 +41,7 @@ async def test_what_a_node_hands_over_goes_on_on_another_at_once(deaf: bool) -> 
         taken = await b.until("run.attempt_started")
         assert (taken["attempt"], taken["reason"]) == (2, "handed_over")
         await b.until("run.completed")
-        assert (len(a.puppet.parts), len(b.puppet.parts)) == (1, 1)
+        assert (len(a.puppet.played), len(b.puppet.played)) == (1, 1)
 
 
 async def test_a_node_that_stops_lets_go_of_its_own_runs_and_of_no_other_s() -> None:
@@ -96,7 +96,7 @@ async def test_a_zombie_that_wakes_after_its_run_was_finished_elsewhere_can_writ
             snapshot = await a.manager.snapshot("s")
             assert snapshot.as_json() == (await b.manager.snapshot("s")).as_json()
             await a.send("again")
-            await until(lambda: len(a.puppet.parts) == 2)
+            await until(lambda: len(a.puppet.played) == 2)
 
 
 async def test_of_many_nodes_one_takes_a_run_over() -> None:
@@ -109,7 +109,7 @@ async def test_of_many_nodes_one_takes_a_run_over() -> None:
         clock.now += LEASE
         async with node(engine, finish) as a, node(engine, finish) as b, node(engine, finish) as c:
             await a.until("run.completed")
-            assert sum(len(each.puppet.parts) for each in (a, b, c)) == 1
+            assert sum(len(each.puppet.played) for each in (a, b, c)) == 1
             assert (await a.types()).count("run.attempt_started") == 1
 
 
@@ -125,7 +125,7 @@ async def test_a_cancel_is_a_commit_also_while_the_run_s_node_is_dead() -> None:
         await b.command("cancel")
         assert (await b.types()).count("run.cancelled") == 1
         await b.until("run.completed")
-        assert len(b.puppet.parts) == 1, "what waited begins where the cancel was"
+        assert len(b.puppet.played) == 1, "what waited begins where the cancel was"
 
 
 @pytest.mark.rule("cancel.after_step")

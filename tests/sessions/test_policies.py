@@ -114,7 +114,7 @@ async def test_an_interrupt_keeps_the_partial_answer_and_its_model_sees_it() -> 
         await working(at, stage)
         await at.send("shorter", policy="interrupt")
         await at.until("message.delta", 2)
-        assert [(m.role, m.content) for m in stage.puppet.parts[-1].request.history] == [
+        assert [(m.role, m.content) for m in stage.puppet.played[-1].request.history] == [
             ("user", "first"),
             ("assistant", "half an "),
             ("user", "shorter"),
@@ -151,7 +151,7 @@ async def test_a_rollback_takes_the_turn_out_of_the_conversation(waits_for_human
         assert [item.message.content for item in snapshot.queue] == ["waits"]
         assert snapshot.usage == usage  # what it took stays counted
         await at.until("message.delta", run_id=ack.run_id)
-        assert [m.content for m in stage.puppet.parts[-1].request.history] == [
+        assert [m.content for m in stage.puppet.played[-1].request.history] == [
             "before",
             "half an answer",
             "right",
@@ -279,7 +279,7 @@ async def test_of_two_clients_that_interrupt_at_once_the_later_one_has_it(
         assert sum(e["type"] in ENDS for e in events) == 3
         superseded = [e for e in events if e["type"] == "run.cancelled"]
         assert [e["command_id"] for e in superseded] == [ack.id for ack in acks]
-        assert [part.run_id for part in stage.puppet.parts][-1] == acks[1].run_id
+        assert [part.run_id for part in stage.puppet.played][-1] == acks[1].run_id
 
 
 @pytest.mark.rule("send.policies", "run.one_end")

@@ -127,9 +127,9 @@ async def test_what_a_run_did_not_take_is_an_ordinary_input_once_that_has_ended(
     gate = asyncio.Event()
 
     async def play(part: Part) -> None:
-        if len(puppet.parts) == 1:
+        if len(puppet.played) == 1:
             await gate.wait()
-        if len(puppet.parts) == 1 and ends == "failed":
+        if len(puppet.played) == 1 and ends == "failed":
             raise ValueError
         await part.answer("ok", f"msg_{part.run_id}")
 
@@ -179,7 +179,7 @@ async def test_when_the_run_ends_the_queue_says_that_it_waits_for_its_turn() -> 
     gates = [asyncio.Event(), asyncio.Event()]
 
     async def play(part: Part) -> None:
-        await gates[len(puppet.parts) - 1].wait()
+        await gates[len(puppet.played) - 1].wait()
         await part.answer("ok", f"msg_{part.run_id}")
 
     puppet = Puppet(play)

@@ -63,7 +63,7 @@ async def test_a_second_run_sees_what_was_said_before() -> None:
         await at.until("run.completed")
         await at.send("two")
         await at.until("run.completed", 2)
-        assert [(m.role, m.content) for m in puppet.parts[1].request.history] == [
+        assert [(m.role, m.content) for m in puppet.played[1].request.history] == [
             ("user", "one"),
             ("assistant", "answer 1"),
             ("user", "two"),
@@ -130,8 +130,8 @@ async def test_a_busy_session_queues_inputs_and_runs_them_in_order() -> None:
         ]
         gate.set()
         await at.until("run.completed", 3)
-        assert [part.run_id for part in puppet.parts] == [ack.run_id for ack in acks]
-        assert [m.content for m in puppet.parts[2].request.history] == ["a", "ok", "b", "ok", "c"]
+        assert [part.run_id for part in puppet.played] == [ack.run_id for ack in acks]
+        assert [m.content for m in puppet.played[2].request.history] == ["a", "ok", "b", "ok", "c"]
         assert (await at.manager.snapshot("s")).queue == []
 
 
@@ -163,7 +163,7 @@ async def test_one_command_sent_many_times_at_once_has_one_effect_and_one_answer
         assert await at.send("hi", id="same", policy="reject") == tasks[0].result()
         with pytest.raises(CommandConflict):
             await at.send("something else", id="same")
-        assert len(puppet.parts) == 1
+        assert len(puppet.played) == 1
 
 
 async def test_a_refused_command_may_be_tried_again_under_its_id() -> None:

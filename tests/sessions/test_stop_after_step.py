@@ -48,8 +48,8 @@ async def test_the_step_is_finished_and_kept_and_the_run_ends_then() -> None:
         assert snapshot.status == "running"
         assert snapshot.run is not None
         assert snapshot.run.stopping
-        assert token(puppet.parts[0]).stopping
-        assert not token(puppet.parts[0]).aborted
+        assert token(puppet.played[0]).stopping
+        assert not token(puppet.played[0]).aborted
         again = await at.command("cancel", mode="after_step")
         assert (await at.types()).count("run.stop_requested") == 1
         assert again.cursor == asked["cursor"]
@@ -121,7 +121,7 @@ async def test_what_waits_does_no_step_and_is_over_at_once() -> None:
 
 async def test_the_next_run_is_not_stopped_by_what_stopped_the_last() -> None:
     async def play(part: Part) -> None:
-        if len(puppet.parts) == 1:
+        if len(puppet.played) == 1:
             await gate.wait()
         await end_if_asked(part)
 

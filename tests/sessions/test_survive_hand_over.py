@@ -325,7 +325,7 @@ async def test_a_hand_over_is_no_death_and_three_deaths_are_the_end() -> None:
         assert reasons == [
             "handed_over" if end == "release" else "lease_expired" for end in ends[:-1]
         ]
-        assert len(puppet.parts) == len(ends)
+        assert len(puppet.played) == len(ends)
 
 
 async def test_who_hands_over_takes_no_command_and_takes_nothing_back() -> None:

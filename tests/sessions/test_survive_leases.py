@@ -123,7 +123,7 @@ async def test_a_process_that_slept_longer_than_its_leases_goes_on_with_its_runs
             assert await engine.orphans(), "the lease was over"
             await beaten(engine)
         assert await attempts(at) == 1
-        await puppet.parts[0].say("still here", "msg_1")
+        await puppet.played[0].say("still here", "msg_1")
 
 
 @pytest.mark.fault("F3", "F4", holds=("I5", "I6"))
@@ -144,7 +144,7 @@ async def test_a_process_that_was_taken_over_while_it_slept_can_write_nothing_mo
             assert taken["attempt"] == 2
             await at.until("message.started", 2)
             with pytest.raises(Fenced):
-                await puppet.parts[0].begin("msg_9")
+                await puppet.played[0].begin("msg_9")
             wake.set()
             assert (await at.until("message.delta"))["text"] == "alive"
             assert "zombie" not in [event.get("text") for event in await at.events()]
@@ -222,12 +222,12 @@ async def test_a_take_over_that_failed_because_the_store_was_away_is_done_when_i
     manager = SessionManager(engine, Registry(puppet), heartbeat=BEAT)
     await manager.start()
     await engine.looked(3)
-    assert len(puppet.parts) == 1
+    assert len(puppet.played) == 1
     puppet.came.clear()
     engine.away = frozenset()
     async with asyncio.timeout(30):
         await puppet.came.wait()
-    assert puppet.parts[1].request.attempt == 2
+    assert puppet.played[1].request.attempt == 2
     assert not _failures(caplog), "that was no fault of the session"
     await manager.aclose()
 

@@ -77,7 +77,7 @@ async def test_a_run_that_died_with_its_process_goes_on_from_its_last_finished_s
         assert before["superseded"] is True
         assert sum(e["type"] in ENDS for e in events) == 1
         assert sum(e["type"] == "run.started" for e in events) == 1
-        request = puppet.parts[1].request
+        request = puppet.played[1].request
         assert (request.run_id, request.turns) == (ack.run_id, 1)
         assert request.started == {"call_2"}
         assert [(m.role, m.content) for m in request.history] == [
@@ -109,7 +109,7 @@ async def test_a_message_that_was_whole_is_superseded_too_when_its_step_was_not(
         await at.until("run.completed")
         shown = {m.message_id: m.superseded for m in (await at.manager.snapshot("s")).messages}
         assert shown["msg_1"] is True
-        assert [m.content for m in puppet.parts[1].request.history] == ["hi"]
+        assert [m.content for m in puppet.played[1].request.history] == ["hi"]
 
 
 async def test_a_run_that_kills_its_process_again_and_again_is_given_up() -> None:
@@ -126,13 +126,13 @@ async def test_a_run_that_kills_its_process_again_and_again_is_given_up() -> Non
     async with desk(engine, puppet) as at:
         failed = await at.until("run.failed")
         assert failed["error"]["code"] == "attempts_exhausted"
-        assert len(puppet.parts) == 3
+        assert len(puppet.played) == 3
         assert (await at.manager.snapshot("s")).status == "idle"
 
 
 async def test_a_queue_outlives_the_process() -> None:
     async def play(part: Part) -> None:
-        if part.request.attempt == 1 and len(puppet.parts) == 1:
+        if part.request.attempt == 1 and len(puppet.played) == 1:
             await asyncio.Event().wait()
         await part.answer("ok", f"msg_{part.run_id}")
 
@@ -143,8 +143,8 @@ async def test_a_queue_outlives_the_process() -> None:
         await at.send("b", options={"temperature": 0.5})
     async with desk(engine, puppet) as at:
         await at.until("run.completed", 2)
-        assert puppet.parts[-1].request.options.temperature == 0.5
-        assert puppet.parts[-1].request.history[-1].content == "b"
+        assert puppet.played[-1].request.options.temperature == 0.5
+        assert puppet.played[-1].request.history[-1].content == "b"
 
 
 async def _ask(part: Part, *approvals: str) -> None:
@@ -194,7 +194,7 @@ async def test_an_approval_survives_a_restart_and_the_first_decision_wins() -> N
         edit = {"approval_id": "apr_2", "decision": "edit", "arguments": {"n": 2}}
         ack = await at.command("continue", decisions=[edit])
         await at.until("run.completed", run_id=ack.run_id)
-        decisions = puppet.parts[1].request.decisions
+        decisions = puppet.played[1].request.decisions
         assert decisions["call_1"].kind == "approved"
         assert (decisions["call_2"].kind, decisions["call_2"].arguments) == ("edited", '{"n":2}')
         types = await at.types()
@@ -230,9 +230,9 @@ async def test_an_input_waits_while_a_human_is_asked() -> None:
 @pytest.mark.rule("snapshot.fold")
 async def test_a_snapshot_is_the_fold_of_the_log_whoever_folds_it() -> None:
     async def play(part: Part) -> None:
-        if part.request.parent_run_id is None and len(puppet.parts) == 1:
+        if part.request.parent_run_id is None and len(puppet.played) == 1:
             await _until_killed(part)
-        if len(puppet.parts) == 2:
+        if len(puppet.played) == 2:
             await _ask(part, "apr_1")
         else:
             await part.answer("ok", f"msg_{part.run_id}")

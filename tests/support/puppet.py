@@ -95,7 +95,7 @@ class Part:
 
 
 class Puppet:
-    """Plays `play` for each run; `parts` has all of them so far."""
+    """Plays `play` for each run; `played` has all of them so far."""
 
     def __init__(
         self, play: Play, name: str = "puppet", kind: Literal["agent", "graph"] = "agent"
@@ -103,7 +103,7 @@ class Puppet:
         self._play = play
         self._name = name
         self._kind: Literal["agent", "graph"] = kind
-        self.parts: list[Part] = []
+        self.played: list[Part] = []
         self.came = asyncio.Event()
 
     @property
@@ -127,7 +127,7 @@ class Puppet:
 
     async def execute(self, request: RunRequest, emit: Emit) -> None:
         part = Part(request, emit)
-        self.parts.append(part)
+        self.played.append(part)
         self.came.set()
         await self._play(part)
 
