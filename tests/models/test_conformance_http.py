@@ -317,7 +317,7 @@ async def test_a_server_that_falls_silent_is_an_error_that_says_whether_it_had_b
     wire: Wire,
 ) -> None:
     # Long enough for what is said to arrive on a busy machine, before the silence is too long.
-    async with http_bench(wire, timeout=0.5) as bench:
+    async with http_bench(wire, timeout=1) as bench:
         bench.play(asyncio.Event())
         with pytest.raises(ModelUnavailable, match="did not answer in time"):
             await said(bench)

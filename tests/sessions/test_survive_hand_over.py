@@ -342,7 +342,7 @@ async def test_who_hands_over_takes_no_command_and_takes_nothing_back() -> None:
         await at.send("hi")
         await at.until("message.started")
         await at.manager.hand_over(0)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             await stopped.wait()
         with pytest.raises(ShuttingDown) as refused:
             await at.send("and then?")
