@@ -90,7 +90,13 @@ async def printed(kind: str, code: str) -> str:
 @asynccontextmanager
 async def serving() -> AsyncIterator[str]:
     settings = Settings(engine="memory", port=0)
-    async with running(settings, Registry(echo(), tools())) as server:
+    async with (
+        running(settings, Registry(echo(), tools())) as server,
+        aiohttp.ClientSession(server.url) as http,
+    ):
+        # What A2A needs is loaded now: its client waits 5 s for it, which a busy machine may take.
+        async with http.get("/.well-known/agent-card.json") as response:
+            assert response.status == 200
         yield server.url.removeprefix("http://")
 
 
