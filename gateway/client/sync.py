@@ -48,11 +48,7 @@ class _Portal:
         Raises:
             RuntimeError: If the client is closed, or is closed in the meantime.
         """
-        try:
-            future = self._begin(lambda: asyncio.run_coroutine_threadsafe(work, self._loop))
-        except _ClosedError:
-            work.close()
-            raise
+        future = self._begin(work)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -67,7 +63,7 @@ class _Portal:
         Raises:
             RuntimeError: If the client is closed.
         """
-        self._begin(lambda: self._loop.call_soon_threadsafe(act))
+        self._begin(_done(act))
 
     def iterate(self, items: AsyncGenerator[Value]) -> Iterator[Value]:
         """Yield what an async generator yields, each when it is asked for."""
@@ -81,7 +77,12 @@ class _Portal:
                 yield item
         finally:
             with suppress(_ClosedError):  # then it has been closed with all else
-                self.call(_closed(items))
+                if (
+                    threading.current_thread() is self._thread
+                ):  # as garbage: it cannot wait for itself
+                    self._begin(_closed(items))
+                else:
+                    self.call(_closed(items))
 
     def close(self) -> None:
         """Close the client and end the thread. Safe to call twice, and from several threads."""
@@ -97,11 +98,16 @@ class _Portal:
             self._thread.join()
             self._loop.close()
 
-    def _begin(self, begin: Callable[[], Value]) -> Value:
+    def _begin(self, work: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
         with self._beginning:
-            if self._closed:
-                raise _ClosedError
-            return begin()
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise _ClosedError
+
+
+async def _done(act: Callable[[], None]) -> None:
+    act()
 
 
 async def _closed(items: AsyncGenerator[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -401,6 +402,28 @@ async def test_whatever_threads_begin_while_a_client_closes_ends_too() -> None:
                 assert await asyncio.to_thread(each.wait, PATIENCE)
             await asyncio.to_thread(client.close)
             assert {await each for each in asking} == {"the client is closed"}
+
+
+async def test_a_loop_that_is_forgotten_may_be_collected_on_any_thread() -> None:
+    def collect() -> None:
+        gc.collect()
+
+    def forget(client: SyncClient) -> None:
+        cycle: list[object] = [iter(client.session("s", after="0"))]
+        next(cycle[0])  # type: ignore[call-overload]
+        cycle.append(cycle)
+
+    async with running_site() as site, asyncio.timeout(PATIENCE):
+        await site.create("s")
+        client = await asyncio.to_thread(SyncClient, site.url)
+        gc.disable()
+        try:
+            await asyncio.to_thread(forget, client)
+            client._portal.post(collect)
+            assert await asyncio.to_thread(client.agents)
+        finally:
+            gc.enable()
+        await asyncio.to_thread(client.close)
 
 
 async def test_a_plain_script_without_asyncio_can_do_the_same(server: Server) -> None:
