@@ -6,7 +6,7 @@ PIP := $(PYTHON) -m pip install -q -q --disable-pip-version-check --no-input
 RUN_READY := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
 CLIENTS_READY := tests/clients/node_modules/.ready
-# On two cores 2 takes 9 minutes, and 1 takes 15.
+# On two cores 2 takes about 10 minutes, and 1 takes 15.
 JOBS ?= 2
 CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
 
