@@ -77,12 +77,9 @@ class _Portal:
                 yield item
         finally:
             with suppress(_ClosedError):  # then it has been closed with all else
-                if (
-                    threading.current_thread() is self._thread
-                ):  # as garbage: it cannot wait for itself
-                    self._begin(_closed(items))
-                else:
-                    self.call(_closed(items))
+                # Garbage is collected on any thread, and that of the loop cannot wait for itself.
+                here = threading.current_thread() is self._thread
+                (self._begin if here else self.call)(_closed(items))
 
     def close(self) -> None:
         """Close the client and end the thread. Safe to call twice, and from several threads."""

@@ -29,8 +29,8 @@ POLL_SECONDS = 0.02
 """How often a client that is backed up is looked at. Others cost no timer."""
 
 LOOKS = 10
-"""No less often a client is looked at before it counts as stuck: while the process or the machine
-stood still, nobody could take anything, and that is not the client's fault."""
+"""A client is looked at no less often than this before it counts as stuck: while the process or the
+machine stood still, nobody could take anything, and that is not the client's fault."""
 
 KERNEL_GRACE_SECONDS = 1.0
 """The kernel cuts without a word, so it gives up after us."""
