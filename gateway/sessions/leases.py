@@ -107,14 +107,19 @@ class Leases:
         self._looking = loop.create_task(self._keep_looking())
 
     async def hand_over(self, seconds: float) -> None:
-        """Take nothing over any more, and let go of all runs; see `Session.hand_over`."""
+        """Take nothing over any more, and let go of all runs; see `Session.hand_over`.
+
+        What the store did not let it hand over is not kept either: there is no heartbeat after this.
+        """
         await self._retire()
         async with asyncio.TaskGroup() as group:
             for session in list(self._sessions.values()):
                 group.create_task(_hand_over(session, seconds))
+        await self.aclose()
+        await self.drop()
 
     async def aclose(self) -> None:
-        """Stop beating."""
+        """Stop beating. Safe to call twice."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         tasks = [*self._beating, *self._losing.values()]

@@ -234,15 +234,19 @@ class Session:
         end; what has not after `seconds` is cut, and will be done anew.
 
         Raises:
-            EngineUnavailable: If the store failed; the run is taken over as after a crash then.
+            EngineUnavailable: If the store failed; the run is cut, and taken over as after a crash.
         """
         self._work.shut()
         if not (self._work.busy or self.own_claim):
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._work.rest()
-        await self._writer.ask(self._letting_go)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._work.rest()
+            await self._writer.ask(self._letting_go)
+        except EngineUnavailable:
+            self._work.stop()
+            raise
 
     def _letting_go(self, state: SessionState) -> Decided:
         return Decided() if self.own_claim is None else decide.hand_over(state)

@@ -213,6 +213,52 @@ async def test_a_node_that_stops_while_the_store_is_away_waits_for_nothing() -> 
         assert (await engine.session("s")).claim is not None
 
 
+@pytest.mark.fault("F11", holds=("I6",))
+@pytest.mark.rule("run.taken_over")
+async def test_a_run_that_the_store_did_not_let_a_node_hand_over_goes_on_elsewhere_at_once() -> (
+    None
+):
+    clock = SetClock()  # no lease runs out
+    engine = MemoryEngine(clock=clock, shared=True)
+    async with node(engine, work_forever) as a, node(engine, tell) as b:
+        await a.send("hi")
+        await a.until("message.started")
+        a.line.doubt = 3.0  # each append is refused
+        await a.manager.hand_over(0)
+        assert (await b.until("run.attempt_started"))["reason"] == "lease_expired"
+        await b.until("run.completed")
+
+
+@pytest.mark.fault("F11", holds=("I6",))
+@pytest.mark.rule("run.taken_over")
+async def test_a_node_that_was_to_stop_while_the_store_was_away_keeps_no_run_when_it_is_back() -> (
+    None
+):
+    cut = asyncio.Event()
+
+    async def play(part: Part) -> None:
+        try:
+            await work_forever(part)
+        finally:
+            cut.set()
+
+    clock = SetClock()
+    engine = MemoryEngine(clock=clock, shared=True)
+    async with node(engine, play) as a, node(engine, tell) as b:
+        await a.send("hi")
+        await a.until("message.started")
+        a.line.away = True
+        await a.manager.hand_over(0)
+        await until(cut.is_set)
+        a.line.away = False
+        clock.now += LEASE // 2
+        taken = asyncio.create_task(b.until("run.attempt_started"))
+        await proven_blocked(taken)  # a beat in that time would make it wait for another half
+        clock.now += LEASE // 2
+        assert (await taken)["reason"] == "lease_expired"
+        await b.until("run.completed")
+
+
 @pytest.mark.fault("F14", holds=("I5", "I7"))
 async def test_a_run_whose_log_was_rewound_by_a_failover_is_said_anew_from_what_is_left() -> None:
     go_on = asyncio.Event()

@@ -68,6 +68,8 @@ class World:
             delta_interval=self.dice.choice((0, 0.001)),
         )
         new = await self._stack.enter_async_context(opened)
+        for session_id in SESSIONS:
+            await new.at(session_id).make()
         new.line.doubt, new.line.dice = 0.05, self.dice
         self.nodes.append(new)
 
@@ -141,8 +143,6 @@ async def test_whatever_happens_every_log_is_legal_and_no_command_is_lost_or_don
         world = World(seed, stack)
         for _ in range(3):
             await world.add_node()
-        for name in SESSIONS[1:]:
-            await world.nodes[0].at(name).make()
         for number in range(COMMANDS):
             await world.command(number)
             if world.dice.random() < 0.15:

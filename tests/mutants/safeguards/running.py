@@ -52,6 +52,13 @@ RUNS = (
         ("tests/sessions/test_survive_hand_over.py",),
     ),
     Mutant(
+        "what could not be handed over is not kept either",
+        "gateway/sessions/leases.py",
+        "        await self.aclose()\n        await self.drop()\n",
+        "",
+        ("tests/sessions/test_nodes_outage.py",),
+    ),
+    Mutant(
         "nothing begins in a server that stops",
         "gateway/sessions/gate.py",
         "        if self._open.is_set() or not isinstance(event, BEGINNINGS):\n",
