@@ -75,10 +75,10 @@ async def revive(mortal: Mortal) -> None:
 
 
 async def work_through_a_death(
-    mortal: Mortal, judge: Judge, random: Random, place: str, count: int
+    mortal: Mortal, judge: Judge, random: Random, place: str, count: int, *, name: str
 ) -> None:
-    """Send inputs to two sessions while the server dies; hold what all saw against the log."""
-    server, name = mortal.server, f"{place}-{count}"
+    """Send inputs to two new sessions while the server dies; hold what all saw against the log."""
+    server = mortal.server
     first, second = sessions = [f"{name}-one", f"{name}-two"]
     async with connecting() as http:
         world = World(judge.history, http, server.url, random)
@@ -111,7 +111,8 @@ async def work_through_a_death(
 async def test_a_server_that_dies_at_any_point_of_its_work_loses_nothing(
     mortal: Mortal, judge: Judge, random: Random, place: str
 ) -> None:
-    await work_through_a_death(mortal, judge, random, place, random.randint(2, 8))
+    count = random.randint(2, 8)
+    await work_through_a_death(mortal, judge, random, place, count, name=f"{place}-by-chance")
 
 
 @pytest.mark.long
@@ -120,7 +121,7 @@ async def test_a_server_that_dies_at_any_point_of_its_work_loses_nothing(
 async def test_a_server_that_dies_there_sooner_or_later_loses_nothing(
     mortal: Mortal, judge: Judge, random: Random, place: str, count: int
 ) -> None:
-    await work_through_a_death(mortal, judge, random, place, count)
+    await work_through_a_death(mortal, judge, random, place, count, name=f"{place}-{count}")
 
 
 async def test_a_server_that_dies_while_it_takes_over_is_followed_by_one_that_does(
