@@ -13,6 +13,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from gateway.sessions.decide import MAX_ATTEMPTS
 from tests.faults.crowd import Size
 from tests.faults.plugin import Judge
 from tests.nodes.ground import Ground, until
@@ -83,9 +84,12 @@ async def survive(ground: Ground, size: Size) -> None:
     ground.judge.say(leases.summary())
     ground.judge.check([*load.logs, *logs], *ALL, cancel_seconds=CANCEL_SECONDS)
     for log in logs:
-        types = [event["type"] for event in log.events]
-        assert "run.attempt_started" in types, f"{log.session_id} was not taken over"
-        assert types[-1] == "run.completed"
+        taken_over = sum(event["type"] == "run.attempt_started" for event in log.events)
+        assert taken_over, f"{log.session_id} was not taken over"
+        last = log.events[-1]
+        if last["type"] != "run.completed":  # three nodes died with it
+            assert last["error"]["code"] == "attempts_exhausted"
+            assert taken_over == MAX_ATTEMPTS - 1
     assert leases.slowest < LATEST_SECONDS
 
 
