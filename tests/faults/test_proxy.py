@@ -73,7 +73,7 @@ async def test_it_is_slow_when_told_to() -> None:
         began = time.monotonic()
         client.writer.write(SAID[:2000])
         assert await client.reader.readexactly(2000) == SAID[:2000]
-        assert time.monotonic() - began > 0.15
+        assert time.monotonic() - began > 0.1  # 0.15 by the millisecond clock of uvloop
 
 
 @pytest.mark.parametrize(
