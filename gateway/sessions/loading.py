@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.errors import CursorInvalid, EngineUnavailable
@@ -13,7 +14,7 @@ from gateway.sessions.fold import fold
 from gateway.sessions.state import SessionState
 from gateway.sessions.stored import Keeper, restore
 
-__all__ = ["Loaded", "latest_state", "load_state"]
+__all__ = ["Loaded", "latest_state", "load_session", "load_state"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,20 @@ class Loaded:
 
     state: SessionState
     keeper: Keeper
+
+
+async def load_session(engine: Engine, session_id: str) -> tuple[SessionRecord, Loaded]:
+    """Return a session as the store has it, and the fold of its whole log.
+
+    It begins anew if the log is put in place of another one meanwhile, as by a failover.
+
+    Raises:
+        SessionUnknown, SessionGone, EngineUnavailable: As `load_state`.
+    """
+    while True:
+        record = await engine.session(session_id)
+        with suppress(CursorInvalid):
+            return record, await load_state(engine, record)
 
 
 async def load_state(

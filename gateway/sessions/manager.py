@@ -21,7 +21,7 @@ from gateway.sessions.controllers import Controllers
 from gateway.sessions.fork import fork
 from gateway.sessions.ids import new_session_id
 from gateway.sessions.leases import BEATS_PER_LEASE, Leases
-from gateway.sessions.loading import load_state
+from gateway.sessions.loading import load_session
 from gateway.sessions.presence import Presence
 from gateway.sessions.retention import Keep, Sweeper, needed_by_runs
 from gateway.sessions.room import Room
@@ -331,8 +331,7 @@ class SessionManager:
         return await asyncio.shield(task)
 
     async def _load(self, session_id: str) -> Session:
-        record = await self.engine.session(session_id)
-        loaded = await load_state(self.engine, record)
+        record, loaded = await load_session(self.engine, session_id)
         session = Session(
             self.engine,
             self._registry,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from gateway.engines.memory import MemoryEngine
 from gateway.errors import EngineUnavailable
 from gateway.log.engine import LEASE_SECONDS, Fence, Write
+from gateway.log.entry import Entry
+from gateway.log.position import Position
 from gateway.log.serde import dump
 from gateway.sessions import writer
 from runtime.events import RunCancelled
@@ -259,6 +262,38 @@ async def test_a_node_that_was_to_stop_while_the_store_was_away_keeps_no_run_whe
         await b.until("run.completed")
 
 
+def lose_last_entry(engine: MemoryEngine, session_id: str) -> None:
+    """Fail over to a standby that had not got it yet."""
+    session = engine._sessions[session_id]
+    del session.entries[-1]
+    session.record = replace(session.record, tail=session.head.tail)
+
+
+@pytest.mark.fault("F13")
+@pytest.mark.rule("reset.honest")
+async def test_a_session_whose_log_is_rewound_while_a_node_loads_it_is_loaded_as_it_is_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = MemoryEngine(shared=True)
+    async with node(engine, tell) as a, node(engine, tell) as b:
+        await a.at("new").make()
+        await a.manager.close("new", "closed")
+        pages = 0
+
+        async def read(session_id: str, after: Position, *, limit: int) -> Sequence[Entry]:
+            nonlocal pages
+            page = await engine.read(session_id, after, limit=limit)
+            pages += 1
+            if pages == 1:
+                lose_last_entry(engine, session_id)
+            return page
+
+        monkeypatch.setattr(b.line, "read", read)
+        shown = await b.manager.snapshot("new")
+        assert shown.status == "idle"
+        assert shown.cursor == str(engine._sessions["new"].head.tail)
+
+
 @pytest.mark.fault("F14", holds=("I5", "I7"))
 async def test_a_run_whose_log_was_rewound_by_a_failover_is_said_anew_from_what_is_left() -> None:
     go_on = asyncio.Event()
@@ -275,9 +310,7 @@ async def test_a_run_whose_log_was_rewound_by_a_failover_is_said_anew_from_what_
     async with node(engine, play) as a:
         await a.send("hi")
         await a.until("message.started")
-        session = engine._sessions["s"]
-        del session.entries[-1]  # what a standby had not got yet
-        session.record = replace(session.record, tail=session.head.tail)
+        lose_last_entry(engine, "s")
         go_on.set()
         assert (await a.until("run.attempt_started"))["reason"] == "handed_over"
         assert (await a.until("run.completed"))["output"] == "said anew"

@@ -160,6 +160,13 @@ NODES = (
         ("tests/sessions/test_nodes_outage.py",),
     ),
     Mutant(
+        "a session whose log is replaced while it is loaded is loaded anew",
+        "gateway/sessions/loading.py",
+        "        with suppress(CursorInvalid):\n",
+        "        with suppress():\n",
+        ("tests/sessions/test_nodes_outage.py",),
+    ),
+    Mutant(
         "a node that stops lets go of its own claims alone",
         "gateway/sessions/leases.py",
         "if (own := held.own_claim)}\n",
