@@ -20,6 +20,7 @@ from typing import Self
 import aiohttp
 
 from tests.support.copies import Copy, copy
+from tests.support.ports import free_port
 
 START_LIMIT = 40.0
 STOP_LIMIT = 30.0
@@ -45,7 +46,7 @@ class Server:
         self._environment = dict(environment)
         self._process: asyncio.subprocess.Process | Copy | None = None
         self._reader: asyncio.Task[None] | None = None
-        self.port = 0
+        self.port = free_port()
         self.output: list[str] = []
         self._spoke = asyncio.Event()
         self.program: Sequence[str] = GATEWAY
