@@ -19,13 +19,10 @@ from gateway.log.position import Position
 from gateway.log.serde import load
 from gateway.sessions.decide import Decided
 from gateway.sessions.fold import fold
-from gateway.sessions.loading import Loaded, load_state
+from gateway.sessions.loading import TRIES, Loaded, load_state
 from gateway.sessions.state import SessionState
 
 __all__ = ["Doubted", "News", "catch_up"]
-
-TRIES = 8
-"""A log that is replaced as often while it is read does not come from a store that works."""
 
 FOLDED_AT_ONCE = 200
 """Entries that are folded before others get their turn: 3 ms."""

@@ -14,7 +14,10 @@ from gateway.sessions.fold import fold
 from gateway.sessions.state import SessionState
 from gateway.sessions.stored import Keeper, restore
 
-__all__ = ["Loaded", "latest_state", "load_session", "load_state"]
+__all__ = ["TRIES", "Loaded", "latest_state", "load_session", "load_state"]
+
+TRIES = 8
+"""A log that is replaced as often while it is read does not come from a store that works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,14 @@ async def load_session(engine: Engine, session_id: str) -> tuple[SessionRecord, 
     It begins anew if the log is put in place of another one meanwhile, as by a failover.
 
     Raises:
-        SessionUnknown, SessionGone, EngineUnavailable: As `load_state`.
+        SessionUnknown, SessionGone: If there is no such session any more.
+        EngineUnavailable: As `load_state`, or if the log cannot be read after so many `TRIES`.
     """
-    while True:
+    for _ in range(TRIES):
         record = await engine.session(session_id)
         with suppress(CursorInvalid):
             return record, await load_state(engine, record)
+    raise EngineUnavailable("the log of this session cannot be read")
 
 
 async def load_state(

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.engines.memory import MemoryEngine
-from gateway.errors import EngineUnavailable
+from gateway.errors import CursorInvalid, EngineUnavailable
 from gateway.log.engine import LEASE_SECONDS, Fence, Write
 from gateway.log.entry import Entry
 from gateway.log.position import Position
@@ -292,6 +292,25 @@ async def test_a_session_whose_log_is_rewound_while_a_node_loads_it_is_loaded_as
         shown = await b.manager.snapshot("new")
         assert shown.status == "idle"
         assert shown.cursor == str(engine._sessions["new"].head.tail)
+
+
+async def test_a_session_whose_log_is_another_one_at_each_look_is_not_loaded_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with node(MemoryEngine(shared=True), tell) as a:
+        reads = 0
+
+        async def read(session_id: str, after: Position, *, limit: int) -> Sequence[Entry]:
+            nonlocal reads
+            reads += 1
+            assert reads < 100
+            raise CursorInvalid("fork")
+
+        await a.at("new").make()
+        a.manager._forget("new")
+        monkeypatch.setattr(a.line, "read", read)
+        with pytest.raises(EngineUnavailable, match="cannot be read"):
+            await a.manager.snapshot("new")
 
 
 @pytest.mark.fault("F14", holds=("I5", "I7"))
