@@ -64,10 +64,10 @@ class Server:
 
     async def start(self, *, wait_ready: bool = True) -> None:
         self._process = await self._make_process()
-        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read_output(told))
+        greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reader = asyncio.create_task(self._read_output(greeted))
         async with asyncio.timeout(self.start_limit):
-            self.port = await told
+            await greeted
             if wait_ready:
                 await self._until_ready()
 
@@ -93,18 +93,17 @@ class Server:
             stderr=asyncio.subprocess.STDOUT,
         )
 
-    async def _read_output(self, told: asyncio.Future[int]) -> None:
+    async def _read_output(self, greeted: asyncio.Future[None]) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         async for raw in self._process.stdout:
             line = raw.decode(errors="replace")
             self.output.append(line)
             self._spoke.set()
-            found = re.search(r"http://[^\s/]*:(\d+)", line)
-            if found and not told.done():
-                told.set_result(int(found[1]))
-        if not told.done():
-            told.set_exception(RuntimeError("the server ended: " + "".join(self.output)))
+            if re.search(rf"http://[^\s/]*:{self.port}\b", line) and not greeted.done():
+                greeted.set_result(None)
+        if not greeted.done():
+            greeted.set_exception(RuntimeError("the server ended: " + "".join(self.output)))
 
     async def _until_ready(self) -> None:
         async with aiohttp.ClientSession() as http:
