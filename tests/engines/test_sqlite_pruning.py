@@ -8,15 +8,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from gateway.engines.sqlite import SqliteEngine, pruning, wal
+from gateway.engines.sqlite import SqliteEngine, pruning, readers, wal
 from gateway.engines.sqlite.schema import migrate, open_writer
 from gateway.log.engine import StoredSnapshot, Write
 from gateway.log.upkeep import Lifetimes
+from tests.support.following import until
 from tests.support.logs import NEW, add, bodies, kept, make, start, tail
+from tests.support.waiting import proven_blocked
 
 ROOT = Path(__file__).parents[2]
 FOR_EVER = Lifetimes(answers=10**12, clients=10**12, tombstones=10**12)
@@ -170,10 +173,11 @@ async def test_the_write_ahead_log_is_emptied_as_soon_as_no_reader_is_in_the_way
 
 @pytest.mark.fault("F10", holds=("I9",))
 async def test_readers_that_never_rest_do_not_keep_the_write_ahead_log_growing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     limit = 200_000
     monkeypatch.setattr(wal.Bounded.__init__, "__defaults__", (limit,))
+    monkeypatch.setattr(readers, "REST_SECONDS", 30.0)
     engine = await SqliteEngine.open(tmp_path)
     await make(engine, "s", *[b"x" * 1000] * 200)
     file, first, done = tmp_path / "tidegate.db-wal", await start(engine), False
@@ -197,7 +201,39 @@ async def test_readers_that_never_rest_do_not_keep_the_write_ahead_log_growing(
         done = True
     assert reads > 60, "the readers rested"
     assert max(sizes) <= limit + 200_000
+    assert "the write-ahead log grows" not in caplog.text
     assert first.seq == 0
+    await engine.aclose()
+
+
+@pytest.mark.fault("F10", holds=("I9",))
+async def test_our_own_reads_end_and_wait_while_the_write_ahead_log_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(wal.Bounded.__init__, "__defaults__", (1_000_000,))
+    monkeypatch.setattr(readers, "REST_SECONDS", 30.0)
+    engine = await SqliteEngine.open(tmp_path)
+    await make(engine)
+    reads, goes_on = threading.Event(), threading.Event()
+
+    def read_long(db: sqlite3.Connection) -> None:
+        db.execute("SELECT count(*) FROM entry").fetchone()
+        reads.set()
+        goes_on.wait(30)
+
+    long = asyncio.create_task(engine._readers.do(read_long))
+    assert await asyncio.to_thread(reads.wait, 30)
+    await add(engine, b"x" * 2_000_000)
+    try:
+        await until(lambda: not engine._readers._may_read.is_set())
+        later = asyncio.create_task(count(engine, "entry"))
+        await proven_blocked(long, later)
+    finally:
+        goes_on.set()
+    assert await later == 1
+    await long
+    assert (tmp_path / "tidegate.db-wal").stat().st_size == 0
+    assert "the write-ahead log grows" not in caplog.text
     await engine.aclose()
 
 

@@ -64,7 +64,7 @@ class SqliteEngine:
         self, lock: FileIO, db: sqlite3.Connection, readers: Readers, clock: Clock
     ) -> None:
         self._lock = lock
-        self._writer = Writer(db)
+        self._writer = Writer(db, readers.resting)
         self._readers = readers
         self._clock = clock
         self._life = new_epoch()

@@ -1,13 +1,16 @@
 """Keeps SQLite's write-ahead log small.
 
 SQLite itself copies the log into the database after each 1,000 pages, and begins the log anew as soon
-as nobody reads it. Where some reader always does, it never begins anew; then it is made to here.
+as nobody reads it. Where some reader always does, it never begins anew; then it is made to here, while
+our own readers rest.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import monotonic
 
@@ -17,7 +20,7 @@ LIMIT_BYTES = 32 * 1024 * 1024
 """Eight times the size at which SQLite begins to copy."""
 
 PATIENCE_MS = 200
-"""For readers: ours are done in a few milliseconds. Writers wait in the meantime."""
+"""For readers of other programs. Ours, and writers, wait in the meantime."""
 
 PAUSE_SECONDS = 10.0
 """After an attempt that failed, because another program reads for long."""
@@ -28,9 +31,21 @@ _logger = logging.getLogger(__name__)
 class Bounded:
     """Bounds the write-ahead log of one writing connection. For the thread that writes."""
 
-    def __init__(self, db: sqlite3.Connection, limit: int = LIMIT_BYTES) -> None:
-        """Make it; `limit` is in bytes."""
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        resting: Callable[[], AbstractContextManager[None]],
+        limit: int = LIMIT_BYTES,
+    ) -> None:
+        """Make it.
+
+        Args:
+            db: The connection.
+            resting: Keeps our own readers from reading; see `Readers.resting`.
+            limit: In bytes.
+        """
         self._db = db
+        self._resting = resting
         (_, _, path) = db.execute("PRAGMA database_list").fetchone()
         self._file = Path(f"{path}-wal")
         self._limit = limit
@@ -43,7 +58,8 @@ class Bounded:
         (before,) = self._db.execute("PRAGMA busy_timeout").fetchone()
         self._db.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
         try:
-            (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            with self._resting():
+                (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error:
             _logger.warning("the write-ahead log could not be emptied", exc_info=True)
             busy = 1

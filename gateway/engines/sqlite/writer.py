@@ -14,6 +14,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -54,10 +55,14 @@ class Writer:
 
     Args:
         db: The connection; from now on only the writer's thread uses it.
+        resting: Keeps the readers from reading, for some checkpoints.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, resting: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._db = db
+        self._resting = resting
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
@@ -88,7 +93,7 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        wal = Bounded(self._db)
+        wal = Bounded(self._db, self._resting)
         stopping = False
         while not stopping:
             batch = [self._jobs.get()]
