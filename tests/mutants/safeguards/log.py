@@ -100,6 +100,13 @@ WRITING = (
         '        return [_Failed(EngineUnavailable("one failed")) for _ in jobs]\n',
         ("tests/engines/test_sqlite_writer.py",),
     ),
+    Mutant(
+        "our own readers do not keep the write-ahead log growing",
+        "gateway/engines/sqlite/wal.py",
+        "            with self._resting():\n",
+        "            if self._resting:\n",
+        ("tests/engines/test_sqlite_pruning.py",),
+    ),
 )
 
 WAKING = (
